@@ -1,0 +1,257 @@
+//! Each section and key of the settings: the only place where a key's meaning, unit, default and range are written.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::hosts::{Addresses, Hostname, Networks, NotYet, Routes, Servers};
+use crate::kinds::{Count, Durations, File, Flag, Folder, Level, Period, Size};
+use crate::schema::{choice, section};
+use crate::units::{days, gib, hours, kib, mib, millis, mins, secs};
+
+/// `[::]` with this port: every address of the machine, IPv6 and IPv4.
+fn everywhere(port: u16) -> Vec<SocketAddr> {
+    vec![SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)]
+}
+
+section! {
+    /// The settings of a server.
+    Settings = "" {
+        /// Name of this server, as it greets with and as its certificate says: a fully qualified domain name in
+        /// lower-case ASCII, whose address points here and back.
+        hostname: String as Hostname = "localhost".to_owned(), such as "\"mx.example.org\"";
+        /// Folder of everything that the server keeps. It must not be shared with another server.
+        data_dir: PathBuf as Folder = PathBuf::from("/var/lib/letterlock");
+    } with {
+        listen: Listen,
+        tls: Tls,
+        dns: Dns,
+        outbound: Outbound,
+        limits: Limits,
+        auth: Auth,
+        log: Log,
+    }
+}
+
+section! {
+    /// Where the server listens. Each key is a list of addresses with port; an empty list switches the protocol off.
+    /// `[::]` means every address of the machine, IPv4 included.
+    Listen = "listen" {
+        /// Mail from other servers (RFC 5321). No login is offered here. STARTTLS is.
+        smtp: Vec<SocketAddr> as Addresses = everywhere(25);
+        /// Mail from people's programs, with login and STARTTLS (RFC 6409).
+        submission: Vec<SocketAddr> as Addresses = everywhere(587);
+        /// The same with TLS from the first octet (RFC 8314).
+        submissions: Vec<SocketAddr> as Addresses = everywhere(465);
+        /// IMAP with STARTTLS (RFC 9051).
+        imap: Vec<SocketAddr> as Addresses = everywhere(143);
+        /// IMAP with TLS from the first octet.
+        imaps: Vec<SocketAddr> as Addresses = everywhere(993);
+        /// POP3 with STLS (RFC 1939).
+        pop3: Vec<SocketAddr> as Addresses = everywhere(110);
+        /// POP3 with TLS from the first octet.
+        pop3s: Vec<SocketAddr> as Addresses = everywhere(995);
+        /// HTTP. Not available in this version: only the empty list is accepted.
+        http: Vec<SocketAddr> as NotYet = Vec::new();
+        /// HTTPS. Not available in this version: only the empty list is accepted.
+        https: Vec<SocketAddr> as NotYet = Vec::new();
+        /// ManageSieve (RFC 5804). Not available in this version: only the empty list is accepted.
+        managesieve: Vec<SocketAddr> as NotYet = Vec::new();
+    }
+}
+
+section! {
+    /// The server's certificate. Without one the server makes a self-signed certificate at each start and warns: good
+    /// for trying, but mail programs will refuse it. After a renewal send SIGHUP; no session is dropped. `[tls.acme]`
+    /// is reserved and not available in this version.
+    Tls = "tls" {
+        /// File with the certificate chain in PEM, the server's own certificate first.
+        certificate: Option<PathBuf> as File = None, such as "\"/etc/letterlock/tls/fullchain.pem\"";
+        /// File with the private key in PEM.
+        key: Option<PathBuf> as File = None, such as "\"/etc/letterlock/tls/privkey.pem\"";
+    }
+}
+
+choice! {
+    /// What DNSSEC is used for.
+    Dnssec as "`auto`, `require` or `off`" {
+        /// Validated, and DANE used, where the upstream servers pass signatures on.
+        #[default]
+        Auto = "auto",
+        /// As auto, but without signatures no mail is sent.
+        Require = "require",
+        /// Answers are taken as they come; no DANE.
+        Off = "off",
+    }
+}
+
+section! {
+    /// How names are resolved.
+    Dns = "dns" {
+        /// Resolvers to ask; without a port, port 53. Empty: those of the system.
+        servers: Vec<SocketAddr> as Servers = Vec::new(), such as "[\"127.0.0.1\", \"[::1]:5353\"]";
+        /// Whether answers are validated in process: `auto` does so when the upstream passes signatures on, `require`
+        /// sends no mail without, `off` never validates and uses no DANE.
+        dnssec: Dnssec as Dnssec = Dnssec::Auto;
+        /// File with the trust anchors in zone-file form. Empty: the root's keys.
+        trust_anchors: Option<PathBuf> as File = None;
+    }
+}
+
+section! {
+    /// Mail to other servers.
+    Outbound = "outbound" {
+        /// Port of the MX hosts.
+        port: u16 as Count<u16> = 25, from 1, to u16::MAX;
+        /// Port of the hosts that serve MTA-STS policies.
+        policy_port: u16 as Count<u16> = 443, from 1, to u16::MAX;
+        /// File with the certificates (PEM) of the authorities that are trusted for MX hosts and policies. Empty: the
+        /// public ones.
+        trusted_roots: Option<PathBuf> as File = None;
+        /// Pauses between attempts; after the last one it repeats until `expire`.
+        retry: Vec<Duration> as Durations = vec![mins(5), mins(15), mins(30), hours(1), hours(2), hours(4)], from millis(100), to days(7);
+        /// Age at which an undelivered message goes back to its sender (RFC 5321 §4.5.4.1 asks for 4 to 5 days).
+        expire: Duration as Period = days(5), from millis(100), to days(30);
+        /// Smarthosts: `"domain" = "host:port"`; `"*"` stands for every domain that has no route of its own. A domain
+        /// with a route is never looked up.
+        routes: BTreeMap<String, String> as Routes = BTreeMap::new(), such as "\"*\" = \"smtp.example.net:587\"";
+    }
+}
+
+section! {
+    /// What a client may use up. Each limit is there so that no stranger can take the server from its people.
+    Limits = "limits" {
+        /// Networks that no cap, rate or ban touches, as CIDR or single addresses.
+        exempt: Vec<IpNet> as Networks = Vec::new(), such as "[\"192.0.2.0/24\", \"2001:db8::/32\"]";
+        /// Largest message that is accepted, as announced in SIZE (RFC 1870).
+        message_size: u64 as Size = mib(50), from kib(1), to gib(2);
+        /// Recipients of one message (RFC 5321 §4.5.3.1.8 asks for at least 100).
+        recipients: usize as Count<usize> = 100, from 1, to 100_000;
+        /// Received fields in a message from which on it is taken to be in a loop.
+        received_hops: usize as Count<usize> = 100, from 10, to 1000;
+        /// Refused commands in an SMTP session after which it is closed.
+        smtp_errors: u32 as Count<u32> = 10, from 1, to 10_000;
+        /// What one message may take in memory while it comes in; what is larger goes to an encrypted temporary file.
+        memory_per_message: u64 as Size = mib(1), from kib(1), to gib(1);
+        /// Open connections of all listeners together.
+        connections: usize as Count<usize> = 10_000, from 1, to 1_000_000;
+        /// Open connections of one address (IPv6: of one /64).
+        connections_per_ip: usize as Count<usize> = 50, from 1, to 1_000_000;
+        /// New connections of one address (IPv6: of one /64) in a minute.
+        connections_per_ip_rate: u32 as Count<u32> = 300, from 1, to 1_000_000;
+        /// Failed logins of one address (IPv6: of one /64) in `login_window` after which it is banned.
+        logins_failed_per_ip: u32 as Count<u32> = 20, from 1, to 1_000_000;
+        /// Failed logins to one account from one network (IPv4 /24, IPv6 /56) in `login_window` after which that network
+        /// is kept from that account. The owner elsewhere is not touched.
+        logins_failed_per_account: u32 as Count<u32> = 10, from 1, to 1_000_000;
+        /// Time over which failed logins are counted.
+        login_window: Duration as Period = mins(10), from millis(100), to days(1);
+        /// Length of a first ban; each one that follows is twice as long.
+        ban: Duration as Period = mins(15), from millis(100), to days(30);
+        /// Longest ban.
+        ban_max: Duration as Period = hours(24), from millis(100), to days(30);
+        /// Largest IMAP literal before login.
+        imap_literal_before_login: u64 as Size = kib(4), from 256, to mib(1);
+        /// Longest IMAP command line, literals not counted.
+        imap_line: u64 as Size = kib(64), from kib(1), to mib(16);
+        /// Open sessions of one account, all protocols together.
+        sessions_per_account: usize as Count<usize> = 50, from 1, to 100_000;
+        /// Time for a TLS handshake.
+        tls_handshake: Duration as Period = secs(30), from millis(100), to mins(10);
+        /// Time an SMTP client may take until its next command is complete (RFC 5321 §4.5.3.2.7).
+        smtp_command: Duration as Period = mins(5), from millis(100), to hours(1);
+        /// Time without any data inside a message after which the transfer is given up (RFC 5321 §4.5.3.2.5).
+        smtp_data: Duration as Period = mins(10), from millis(100), to hours(1);
+        /// Time to log in to IMAP and POP3.
+        login_timeout: Duration as Period = mins(1), from millis(100), to hours(1);
+        /// Time without a command after which an IMAP session ends (RFC 9051 §5.4 asks for at least 30 minutes).
+        imap_idle: Duration as Period = mins(30), from millis(100), to days(1);
+        /// Time without a command after which a POP3 session ends (RFC 1939 §3 asks for at least 10 minutes).
+        pop3_idle: Duration as Period = mins(10), from millis(100), to days(1);
+        /// Time that open sessions have to end when the server stops.
+        drain: Duration as Period = secs(30), from secs(0), to hours(1);
+    }
+}
+
+section! {
+    /// Logins, and the keys that they unlock.
+    Auth = "auth" {
+        /// Whether passwords are taken over connections without TLS. `true` is accepted only when every listener that
+        /// starts without TLS and offers login (submission, imap, pop3) is on a loopback address.
+        allow_cleartext: bool as Flag = false;
+        /// How long a mailbox stays unlocked after its last session ended.
+        grace: Duration as Period = mins(5), from secs(0), to days(1);
+        /// Memory of one Argon2id evaluation of a password.
+        argon2_memory: u64 as Size = mib(19), from mib(8), to gib(4);
+        /// Argon2id evaluations that may run at once; the others wait.
+        argon2_parallel: usize as Count<usize> = 2, from 1, to 256;
+    }
+}
+
+choice! {
+    /// Form of the log.
+    LogFormat as "`auto`, `text` or `json`" {
+        /// Text on a terminal, JSON otherwise.
+        #[default]
+        Auto = "auto",
+        /// Lines for people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+choice! {
+    /// How mail and IP addresses appear in the log at `info` and above.
+    LogAddresses as "`pseudonym` or `clear`" {
+        /// As pseudonyms.
+        #[default]
+        Pseudonym = "pseudonym",
+        /// As they are.
+        Clear = "clear",
+    }
+}
+
+section! {
+    /// The log, on standard error.
+    Log = "log" {
+        /// What is logged: `error`, `warn`, `info`, `debug`, `trace` or `off`, also by part:
+        /// `"info,letterlock_smtp=debug"`.
+        level: String as Level = "info".to_owned();
+        /// Form of the lines: `auto` writes text on a terminal and JSON otherwise.
+        format: LogFormat as LogFormat = LogFormat::Auto;
+        /// Mail and IP addresses at `info` and above: as `pseudonym`, or `clear`.
+        addresses: LogAddresses as LogAddresses = LogAddresses::Pseudonym;
+    }
+}
+
+impl Outbound {
+    /// The smarthost (`host:port`) that mail to this domain goes through: its own route, else that of `*`.
+    pub fn route(&self, domain: &str) -> Option<&str> {
+        self.routes
+            .get(&domain.to_ascii_lowercase())
+            .or_else(|| self.routes.get("*"))
+            .map(String::as_str)
+    }
+}
+
+impl Listen {
+    /// Each listener with its name, in the order of the file.
+    pub fn by_name(&self) -> [(&'static str, &[SocketAddr]); 10] {
+        [
+            ("smtp", &self.smtp),
+            ("submission", &self.submission),
+            ("submissions", &self.submissions),
+            ("imap", &self.imap),
+            ("imaps", &self.imaps),
+            ("pop3", &self.pop3),
+            ("pop3s", &self.pop3s),
+            ("http", &self.http),
+            ("https", &self.https),
+            ("managesieve", &self.managesieve),
+        ]
+    }
+}

@@ -1,0 +1,197 @@
+//! Response codes (RFC 9051 §7.1, RFC 4315, RFC 5530, RFC 7162 and others).
+
+use super::{put, put_atom, put_flags, string};
+use crate::flag::Flag;
+use crate::sequence::NumberSet;
+
+/// What stands in brackets before the text of a status response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Code {
+    /// ALERT: the text must be shown to the user.
+    Alert,
+    /// ALREADYEXISTS
+    AlreadyExists,
+    /// APPENDUID: UIDVALIDITY and the UIDs; not empty.
+    AppendUid {
+        /// Of the mailbox appended to.
+        uid_validity: u32,
+        /// Of the new messages, in the order of the command, which is ascending.
+        uids: NumberSet,
+    },
+    /// AUTHENTICATIONFAILED
+    AuthenticationFailed,
+    /// AUTHORIZATIONFAILED
+    AuthorizationFailed,
+    /// BADCHARSET and the character sets that are known.
+    BadCharset(Vec<String>),
+    /// CANNOT
+    Cannot,
+    /// CAPABILITY
+    Capability(Vec<String>),
+    /// CLIENTBUG
+    ClientBug,
+    /// CLOSED
+    Closed,
+    /// CONTACTADMIN
+    ContactAdmin,
+    /// COPYUID: both sets not empty and of equal length, numbers paired in ascending order.
+    CopyUid {
+        /// Of the destination.
+        uid_validity: u32,
+        /// UIDs in the source.
+        from: NumberSet,
+        /// UIDs in the destination.
+        to: NumberSet,
+    },
+    /// CORRUPTION
+    Corruption,
+    /// EXPIRED
+    Expired,
+    /// EXPUNGEISSUED
+    ExpungeIssued,
+    /// HASCHILDREN
+    HasChildren,
+    /// HIGHESTMODSEQ
+    HighestModSeq(u64),
+    /// INUSE
+    InUse,
+    /// LIMIT
+    Limit,
+    /// MODIFIED: the messages that STORE did not change; not empty.
+    Modified(NumberSet),
+    /// NOMODSEQ
+    NoModSeq,
+    /// NONEXISTENT
+    NonExistent,
+    /// NOPERM
+    NoPerm,
+    /// NOTSAVED
+    NotSaved,
+    /// OVERQUOTA
+    OverQuota,
+    /// PARSE
+    Parse,
+    /// PERMANENTFLAGS, with `\*` if `any`.
+    PermanentFlags {
+        /// What a client can change for good.
+        flags: Vec<Flag>,
+        /// New keywords can be made.
+        any: bool,
+    },
+    /// PRIVACYREQUIRED
+    PrivacyRequired,
+    /// READ-ONLY
+    ReadOnly,
+    /// READ-WRITE
+    ReadWrite,
+    /// SERVERBUG
+    ServerBug,
+    /// TOOBIG (RFC 7889)
+    TooBig,
+    /// TRYCREATE
+    TryCreate,
+    /// UIDNEXT
+    UidNext(u32),
+    /// UIDNOTSTICKY
+    UidNotSticky,
+    /// UIDVALIDITY
+    UidValidity(u32),
+    /// UNAVAILABLE
+    Unavailable,
+    /// UNKNOWN-CTE (RFC 3516)
+    UnknownCte,
+    /// UNSEEN (IMAP4rev1): the first unseen message's sequence number.
+    Unseen(u32),
+    /// USEATTR (RFC 6154)
+    UseAttr,
+}
+
+impl Code {
+    /// The code without its brackets.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::AppendUid { uid_validity, uids } => {
+                put(out, format_args!("APPENDUID {uid_validity} {uids}"))
+            }
+            Self::CopyUid { uid_validity, from, to } => {
+                put(out, format_args!("COPYUID {uid_validity} {from} {to}"))
+            }
+            Self::BadCharset(known) => write_charsets(out, known),
+            Self::Capability(names) => {
+                out.extend_from_slice(b"CAPABILITY");
+                for name in names {
+                    out.push(b' ');
+                    // `]` would end the code.
+                    put_atom(out, &name.replace(']', "?"));
+                }
+            }
+            Self::HighestModSeq(value) => put(out, format_args!("HIGHESTMODSEQ {value}")),
+            Self::Modified(set) => put(out, format_args!("MODIFIED {set}")),
+            Self::PermanentFlags { flags, any } => {
+                out.extend_from_slice(b"PERMANENTFLAGS ");
+                put_flags(out, flags, *any);
+            }
+            Self::UidNext(value) => put(out, format_args!("UIDNEXT {value}")),
+            Self::UidValidity(value) => put(out, format_args!("UIDVALIDITY {value}")),
+            Self::Unseen(number) => put(out, format_args!("UNSEEN {number}")),
+            plain => out.extend_from_slice(plain.name().as_bytes()),
+        }
+    }
+
+    /// The name of a code; all there is for those without arguments.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Alert => "ALERT",
+            Self::AlreadyExists => "ALREADYEXISTS",
+            Self::AppendUid { .. } => "APPENDUID",
+            Self::AuthenticationFailed => "AUTHENTICATIONFAILED",
+            Self::AuthorizationFailed => "AUTHORIZATIONFAILED",
+            Self::BadCharset(_) => "BADCHARSET",
+            Self::Cannot => "CANNOT",
+            Self::Capability(_) => "CAPABILITY",
+            Self::ClientBug => "CLIENTBUG",
+            Self::Closed => "CLOSED",
+            Self::ContactAdmin => "CONTACTADMIN",
+            Self::CopyUid { .. } => "COPYUID",
+            Self::Corruption => "CORRUPTION",
+            Self::Expired => "EXPIRED",
+            Self::ExpungeIssued => "EXPUNGEISSUED",
+            Self::HasChildren => "HASCHILDREN",
+            Self::HighestModSeq(_) => "HIGHESTMODSEQ",
+            Self::InUse => "INUSE",
+            Self::Limit => "LIMIT",
+            Self::Modified(_) => "MODIFIED",
+            Self::NoModSeq => "NOMODSEQ",
+            Self::NonExistent => "NONEXISTENT",
+            Self::NoPerm => "NOPERM",
+            Self::NotSaved => "NOTSAVED",
+            Self::OverQuota => "OVERQUOTA",
+            Self::Parse => "PARSE",
+            Self::PermanentFlags { .. } => "PERMANENTFLAGS",
+            Self::PrivacyRequired => "PRIVACYREQUIRED",
+            Self::ReadOnly => "READ-ONLY",
+            Self::ReadWrite => "READ-WRITE",
+            Self::ServerBug => "SERVERBUG",
+            Self::TooBig => "TOOBIG",
+            Self::TryCreate => "TRYCREATE",
+            Self::UidNext(_) => "UIDNEXT",
+            Self::UidNotSticky => "UIDNOTSTICKY",
+            Self::UidValidity(_) => "UIDVALIDITY",
+            Self::Unavailable => "UNAVAILABLE",
+            Self::UnknownCte => "UNKNOWN-CTE",
+            Self::Unseen(_) => "UNSEEN",
+            Self::UseAttr => "USEATTR",
+        }
+    }
+}
+
+fn write_charsets(out: &mut Vec<u8>, known: &[String]) {
+    out.extend_from_slice(b"BADCHARSET");
+    for (index, name) in known.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b" (" } else { b" " });
+        string::astring(out, name.as_bytes());
+    }
+    if !known.is_empty() {
+        out.push(b')');
+    }
+}

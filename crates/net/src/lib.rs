@@ -1,0 +1,26 @@
+//! Sockets for the protocols: listeners, TLS, streams and shutdown.
+//!
+//! - [`bind`] opens listeners, [`accept_loop`] serves one: it asks an [`Admission`] before any other work, and runs the
+//!   handler of each connection as a task that [`Shutdown`] knows of.
+//! - [`Stream`] is a connection, plain or TLS, and stays the same type after STARTTLS.
+//! - [`Tls`] holds the server's certificate and changes it while running; [`ClientTls`] is the other side, for mail that
+//!   goes out.
+//!
+//! What it does not do: it speaks no mail protocol, keeps no limits (that is `guard`, wired by the binary through
+//! [`Admission`]) and resolves no names.
+
+mod client;
+mod error;
+mod listen;
+mod provider;
+mod shutdown;
+mod stream;
+mod tls;
+
+pub use client::{ClientTls, Verification};
+pub use error::NetError;
+pub use listen::{Admission, Permit, Refused, accept_loop, bind};
+pub use provider::crypto_provider;
+pub use shutdown::{Shutdown, Tracked};
+pub use stream::{Stream, connect};
+pub use tls::{Audience, Tls};

@@ -1,0 +1,353 @@
+//! The `Authentication-Results` field (RFC 8601): writing ours and removing those that claim to be ours.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use crate::report::{Dkim, DkimOutcome, DmarcOutcome, Report, SpfCheck, SpfOutcome};
+
+/// Values longer than this are cut: none that is real is longer than a domain name.
+const LONGEST_VALUE: usize = 253;
+
+impl Report {
+    /// The field with its name, folded, with its final CRLF. Whatever the sender chose is quoted or replaced so that
+    /// it cannot end a field, a result or a comment.
+    pub fn authentication_results(&self, hostname: &str) -> String {
+        let mut text = format!("Authentication-Results: {}", value(hostname));
+        let start = text.len();
+        if let Some(check) = &self.spf.mail_from {
+            spf(&mut text, check, "smtp.mailfrom");
+        }
+        if let Some(check) = &self.spf.helo {
+            spf(&mut text, check, "smtp.helo");
+        }
+        for signature in &self.dkim {
+            dkim(&mut text, signature);
+        }
+        if let Some(domain) = &self.dmarc.domain {
+            let outcome = match self.dmarc.outcome {
+                DmarcOutcome::None => "none",
+                DmarcOutcome::Pass => "pass",
+                DmarcOutcome::Fail => "fail",
+                DmarcOutcome::TempError => "temperror",
+                DmarcOutcome::PermError => "permerror",
+            };
+            result(&mut text, "dmarc", outcome, None);
+            property(&mut text, "header.from", domain);
+            if let Some(policy) = self.dmarc.policy {
+                property(&mut text, "policy.dmarc", policy.as_str());
+            }
+        }
+        if text.len() == start {
+            text.push_str("; none");
+        }
+        text.push_str("\r\n");
+        text
+    }
+}
+
+fn spf(text: &mut String, check: &SpfCheck, identity: &str) {
+    let outcome = match check.outcome {
+        SpfOutcome::None => "none",
+        SpfOutcome::Neutral => "neutral",
+        SpfOutcome::Pass => "pass",
+        SpfOutcome::Fail => "fail",
+        SpfOutcome::SoftFail => "softfail",
+        SpfOutcome::TempError => "temperror",
+        SpfOutcome::PermError => "permerror",
+    };
+    result(text, "spf", outcome, None);
+    property(text, identity, &check.domain);
+}
+
+fn dkim(text: &mut String, signature: &Dkim) {
+    let outcome = match signature.outcome {
+        DkimOutcome::Pass => "pass",
+        DkimOutcome::Fail => "fail",
+        DkimOutcome::Neutral => "neutral",
+        DkimOutcome::Policy => "policy",
+        DkimOutcome::PermError => "permerror",
+        DkimOutcome::TempError => "temperror",
+    };
+    result(text, "dkim", outcome, signature.reason);
+    let properties = [
+        ("header.d", signature.domain.as_deref()),
+        ("header.s", signature.selector.as_deref()),
+        ("header.a", signature.algorithm),
+        ("header.b", signature.signature.as_deref()),
+    ];
+    for (name, held) in properties {
+        if let Some(held) = held {
+            property(text, name, held);
+        }
+    }
+}
+
+/// One result on its own line; `reason` is one of our own texts.
+fn result(text: &mut String, method: &str, outcome: &str, reason: Option<&'static str>) {
+    // Writing to a String cannot fail.
+    let _ = write!(text, ";\r\n\t{method}={outcome}");
+    if let Some(reason) = reason {
+        let _ = write!(text, " ({reason})");
+    }
+}
+
+fn property(text: &mut String, name: &str, held: &str) {
+    let held = value(held);
+    let line = text.rfind('\n').map_or(text.len(), |start| text.len() - start);
+    // RFC 5322 §2.1.1 asks for lines of at most 78 characters.
+    let space = if line + name.len() + held.len() + 2 > 78 { "\r\n\t " } else { " " };
+    let _ = write!(text, "{space}{name}={held}");
+}
+
+/// A `value` of RFC 8601 §2.2 (RFC 2045 §5.1): a token as it stands, else a quoted string of printable ASCII.
+fn value(held: &str) -> Cow<'_, str> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-+!#$&*^|~".contains(&b);
+    if !held.is_empty() && held.len() <= LONGEST_VALUE && held.bytes().all(plain) {
+        return Cow::Borrowed(held);
+    }
+    let mut quoted = String::from("\"");
+    for c in held.chars().take(LONGEST_VALUE) {
+        match c {
+            '"' | '\\' => {
+                quoted.push('\\');
+                quoted.push(c);
+            }
+            ' '..='~' => quoted.push(c),
+            _ => quoted.push('?'),
+        }
+    }
+    quoted.push('"');
+    Cow::Owned(quoted)
+}
+
+/// Removes every `Authentication-Results` field that names `hostname` as its author (RFC 8601 §5), and those that are
+/// malformed and mention it where the author stands. Everything else stays octet for octet.
+pub fn strip_own_results<'m>(message: &'m [u8], hostname: &str) -> Cow<'m, [u8]> {
+    let mut kept: Option<Vec<u8>> = None;
+    let mut position = 0;
+    while let Some(length) = field_length(&message[position..]) {
+        let field = &message[position..position + length];
+        if claims(field, hostname) {
+            kept.get_or_insert_with(|| message[..position].to_vec());
+        } else if let Some(kept) = &mut kept {
+            kept.extend_from_slice(field);
+        }
+        position += length;
+    }
+    match kept {
+        Some(mut kept) => {
+            kept.extend_from_slice(&message[position..]);
+            Cow::Owned(kept)
+        }
+        None => Cow::Borrowed(message),
+    }
+}
+
+/// The octets of the field that `rest` begins with, with its continuation lines; `None` at the end of the header.
+fn field_length(rest: &[u8]) -> Option<usize> {
+    if rest.is_empty() || rest.starts_with(b"\r\n") || rest.starts_with(b"\n") {
+        return None;
+    }
+    let mut length = 0;
+    loop {
+        length += match rest[length..].iter().position(|b| *b == b'\n') {
+            Some(end) => end + 1,
+            None => return Some(rest.len()),
+        };
+        if !matches!(rest.get(length), Some(b' ' | b'\t')) {
+            return Some(length);
+        }
+    }
+}
+
+fn claims(field: &[u8], hostname: &str) -> bool {
+    let Some(colon) = field.iter().position(|b| *b == b':') else {
+        return false;
+    };
+    if !field[..colon].trim_ascii().eq_ignore_ascii_case(b"Authentication-Results") {
+        return false;
+    }
+    let body = String::from_utf8_lossy(&field[colon + 1..]);
+    match author(&body) {
+        Author::Tokens(tokens) => tokens
+            .split_ascii_whitespace()
+            .any(|token| token.trim_end_matches('.').eq_ignore_ascii_case(hostname)),
+        Author::Malformed => body.to_ascii_lowercase().contains(&hostname.to_ascii_lowercase()),
+    }
+}
+
+/// What stands before the first semicolon.
+enum Author {
+    /// Its words, without comments and quotes.
+    Tokens(String),
+    /// A comment or a quoted string does not end.
+    Malformed,
+}
+
+fn author(body: &str) -> Author {
+    let mut tokens = String::new();
+    let mut depth = 0_usize;
+    let mut quoted = false;
+    let mut characters = body.chars();
+    while let Some(c) = characters.next() {
+        match (c, quoted, depth) {
+            ('\\', true, _) => tokens.extend(characters.next()),
+            ('\\', false, 1..) => drop(characters.next()),
+            ('"', _, 0) => quoted = !quoted,
+            ('(', false, _) => {
+                depth += 1;
+                tokens.push(' ');
+            }
+            (')', false, 1..) => depth -= 1,
+            (';', false, 0) => return Author::Tokens(tokens),
+            (c, _, 0) => tokens.push(c),
+            _ => {}
+        }
+    }
+    if quoted || depth > 0 { Author::Malformed } else { Author::Tokens(tokens) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::report::{Dmarc, Policy, Spf};
+
+    const OWN: &str = "mx.example.org";
+
+    fn report(domain: &str) -> Report {
+        let check = |outcome| SpfCheck { domain: domain.to_owned(), outcome };
+        Report {
+            spf: Spf {
+                helo: Some(check(SpfOutcome::None)),
+                mail_from: Some(check(SpfOutcome::Pass)),
+            },
+            dkim: vec![Dkim {
+                outcome: DkimOutcome::Fail,
+                domain: Some(domain.to_owned()),
+                selector: Some(domain.to_owned()),
+                algorithm: Some("rsa-sha256"),
+                signature: Some("AbC+/123".to_owned()),
+                reason: Some("body hash did not verify"),
+            }],
+            dmarc: Dmarc {
+                outcome: DmarcOutcome::Pass,
+                domain: Some(domain.to_owned()),
+                policy: Some(Policy::Reject),
+            },
+            from_domain: Some(domain.to_owned()),
+        }
+    }
+
+    #[test]
+    fn all_results_in_one_field() {
+        assert_eq!(
+            report("a.test").authentication_results(OWN),
+            "Authentication-Results: mx.example.org;\r\n\
+             \tspf=pass smtp.mailfrom=a.test;\r\n\
+             \tspf=none smtp.helo=a.test;\r\n\
+             \tdkim=fail (body hash did not verify) header.d=a.test header.s=a.test\r\n\
+             \t header.a=rsa-sha256 header.b=\"AbC+/123\";\r\n\
+             \tdmarc=pass header.from=a.test policy.dmarc=reject\r\n"
+        );
+        let nothing = Report {
+            spf: Spf::default(),
+            dkim: vec![],
+            dmarc: Dmarc::none(None),
+            from_domain: None,
+        };
+        assert_eq!(
+            nothing.authentication_results(OWN),
+            "Authentication-Results: mx.example.org; none\r\n"
+        );
+    }
+
+    fn stripped(field: &str) -> bool {
+        let message = format!("Subject: x\r\n{field}\r\nTo: y\r\n\r\nbody {field}\r\n");
+        let result = strip_own_results(message.as_bytes(), OWN);
+        if result.as_ref() == message.as_bytes() {
+            return false;
+        }
+        let rest = format!("Subject: x\r\nTo: y\r\n\r\nbody {field}\r\n");
+        assert_eq!(String::from_utf8_lossy(&result), rest);
+        true
+    }
+
+    #[test]
+    fn forged_results_go() {
+        for field in [
+            "Authentication-Results: mx.example.org; dkim=pass",
+            "AUTHENTICATION-RESULTS: MX.Example.Org; dkim=pass",
+            "Authentication-Results : mx.example.org 1; none",
+            "Authentication-Results:mx.example.org",
+            "Authentication-Results:\r\n\tmx.example.org;\r\n\tspf=pass",
+            "Authentication-Results: (a (nested;) comment) mx.example.org; x",
+            "Authentication-Results: (com\\)ment) mx.example.org; x",
+            "Authentication-Results: \"mx.example.org\"; x",
+            "Authentication-Results: \"mx.\\example.org\"; x",
+            "Authentication-Results: mx.example.org.; x",
+            "Authentication-Results: mx.example.org(c); x",
+            "Authentication-Results: (open mx.example.org; dkim=pass",
+            "Authentication-Results: \"open MX.example.org; dkim=pass",
+        ] {
+            assert!(stripped(field), "{field}");
+        }
+    }
+
+    #[test]
+    fn what_others_say_stays() {
+        for field in [
+            "Authentication-Results: mx.example.net; dkim=pass",
+            "Authentication-Results: notmx.example.org; dkim=pass",
+            "Authentication-Results: mx.example.org.evil.test; x",
+            "Authentication-Results: mx.example.net; x=mx.example.org",
+            "X-Authentication-Results: mx.example.org; dkim=pass",
+            "ARC-Authentication-Results: i=1; mx.example.org; dkim=pass",
+            "Subject: Authentication-Results: mx.example.org; x",
+        ] {
+            assert!(!stripped(field), "{field}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_the_sender_chose_escapes(domain in "\\PC{0,40}|[a-z.\\r\\n;()\"\\\\= ]{0,40}") {
+            let field = report(&domain).authentication_results(OWN);
+            prop_assert!(field.is_ascii());
+            let lines: Vec<&str> = field.split("\r\n").collect();
+            prop_assert_eq!(lines.last().copied(), Some(""));
+            for line in &lines[1..lines.len() - 1] {
+                prop_assert!(line.starts_with('\t'));
+            }
+            prop_assert!(!field.replace("\r\n", "").contains(['\r', '\n']));
+            // Outside quoted strings there are the semicolons of the four results and no more.
+            let mut quoted = false;
+            let mut escaped = false;
+            let mut semicolons = 0;
+            for c in field.chars() {
+                match c {
+                    _ if escaped => escaped = false,
+                    '\\' if quoted => escaped = true,
+                    '"' => quoted = !quoted,
+                    ';' if !quoted => semicolons += 1,
+                    _ => {}
+                }
+            }
+            prop_assert!(!quoted);
+            prop_assert_eq!(semicolons, 4);
+        }
+
+        #[test]
+        fn stripping_never_panics_and_only_removes(message in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(strip_own_results(&message, OWN).len() <= message.len());
+        }
+
+        #[test]
+        fn what_we_write_we_strip(domain in "[a-z]{1,10}\\.test") {
+            let message = format!("{}\r\n", report(&domain).authentication_results(OWN));
+            let rest = strip_own_results(message.as_bytes(), OWN);
+            prop_assert_eq!(rest.as_ref(), b"\r\n".as_slice());
+        }
+    }
+}

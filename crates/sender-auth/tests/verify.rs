@@ -1,0 +1,374 @@
+//! Real signatures and policies over a DNS of the test's own.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use letterlock_address::{Domain, Mailbox, ReversePath};
+use letterlock_config::{Dns, Dnssec};
+use letterlock_dns::{Limits, Resolver};
+use letterlock_sender_auth::{
+    DkimOutcome, DmarcOutcome, KeyAlgorithm, NewKey, Policy, Report, Spf, SpfOutcome, Verdict,
+    Verifier, generate_key, sign,
+};
+use letterlock_testkit::dns::{DnsServer, Fault, RecordType, Zone};
+use mail_auth::common::crypto::Ed25519Key;
+use mail_auth::common::headers::HeaderWriter as _;
+use mail_auth::dkim::DkimSigner;
+
+const GOOD: &str = "192.0.2.1";
+const BAD: &str = "198.51.100.9";
+const OWN: &str = "mx.receiver.test";
+
+struct World {
+    dns: DnsServer,
+    verifier: Verifier,
+    key: NewKey,
+}
+
+/// `reject.test`, `quarantine.test` and `none.test` publish SPF for one client, an Ed25519 key `s` and the policy of
+/// their name; `bare.test` publishes nothing.
+fn world() -> World {
+    let key = generate_key(KeyAlgorithm::Ed25519).expect("a key");
+    let zone = |policy: &str| {
+        Zone::signed(&format!("{policy}.test"))
+            .txt("@", &format!("v=spf1 ip4:{GOOD} -all"))
+            .txt("s._domainkey", &key.public_dns)
+            .txt("_dmarc", &format!("v=DMARC1; p={policy}"))
+            .a("sub", [192, 0, 2, 7].into())
+    };
+    let zones = [
+        zone("reject"),
+        zone("quarantine"),
+        zone("none"),
+        Zone::unsigned("bare.test").txt("@", "hello"),
+    ];
+    let dns = DnsServer::start(zones).expect("a DNS server");
+    let settings = Dns {
+        servers: vec![dns.address()],
+        dnssec: Dnssec::Require,
+        trust_anchors: Some(dns.trust_anchor_file()),
+    };
+    let limits = Limits { timeout: Duration::from_millis(300), attempts: 1, ..Limits::default() };
+    let resolver = Resolver::with_limits(&settings, &limits).expect("a resolver");
+    World { dns, verifier: Verifier::new(Arc::new(resolver), OWN), key }
+}
+
+fn message(from: &str) -> Vec<u8> {
+    format!(
+        "From: Someone <{from}>\r\nTo: you@receiver.test\r\nSubject: Hello  there\r\n\
+         Date: Thu, 1 Jan 2026 00:00:00 +0000\r\nMessage-ID: <1@x.test>\r\n\r\nSome  text \r\n\r\nand more.\r\n"
+    )
+    .into_bytes()
+}
+
+fn before(header: &str, message: &[u8]) -> Vec<u8> {
+    [header.as_bytes(), message].concat()
+}
+
+fn path(address: &str) -> ReversePath {
+    ReversePath::Mailbox(address.parse::<Mailbox>().expect("an address"))
+}
+
+impl World {
+    fn signed(&self, domain: &str, message: &[u8]) -> Vec<u8> {
+        let domain = Domain::parse(domain).expect("a domain");
+        let header =
+            sign(message, &domain, "s", &self.key.private, Timestamp::now()).expect("a signature");
+        before(&header, message)
+    }
+
+    async fn spf(&self, client: &str, sender: &str) -> Spf {
+        let client: IpAddr = client.parse().expect("an address");
+        self.verifier.spf(client, "client.bare.test", &path(sender)).await
+    }
+
+    async fn report(&self, message: &[u8], client: &str, sender: &str) -> Report {
+        self.verifier.verify(message, self.spf(client, sender).await).await
+    }
+
+    fn zone(&self, origin: &str, change: impl FnOnce(Zone) -> Zone) {
+        self.dns.change(origin, change).expect("the zone");
+    }
+}
+
+fn refused(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Reject { .. })
+}
+
+fn deferred(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Defer { .. })
+}
+
+#[tokio::test]
+async fn spf_of_both_identities() {
+    let world = world();
+    let spf = world.spf(GOOD, "a@reject.test").await;
+    assert_eq!(spf.mail_from.as_ref().map(|check| check.outcome), Some(SpfOutcome::Pass));
+    assert_eq!(spf.helo.as_ref().map(|check| check.outcome), Some(SpfOutcome::None));
+    let spf = world.spf(BAD, "a@reject.test").await;
+    assert_eq!(spf.mail_from.map(|check| check.outcome), Some(SpfOutcome::Fail));
+    let mapped = world.spf(&format!("::ffff:{GOOD}"), "a@reject.test").await;
+    assert_eq!(mapped.mail_from.map(|check| check.outcome), Some(SpfOutcome::Pass));
+    // The null path is judged by HELO; a literal in HELO is nothing to judge.
+    let client = GOOD.parse().expect("an address");
+    let null = world.verifier.spf(client, "reject.test", &ReversePath::Null).await;
+    assert_eq!(null.mail_from, None);
+    assert_eq!(null.identity().map(|check| check.outcome), Some(SpfOutcome::Pass));
+    let literal = world.verifier.spf(client, "[192.0.2.1]", &ReversePath::Null).await;
+    assert_eq!(literal, Spf::default());
+}
+
+#[tokio::test]
+async fn both_kinds_of_signatures_pass() {
+    let world = world();
+    let rsa = generate_key(KeyAlgorithm::Rsa2048).expect("a key");
+    world.zone("reject.test", |zone| zone.txt("r._domainkey", &rsa.public_dns));
+    let domain = Domain::parse("reject.test").expect("a domain");
+    let plain = message("a@reject.test");
+    let second = sign(&plain, &domain, "r", &rsa.private, Timestamp::now()).expect("a signature");
+    let both = before(&second, &world.signed("reject.test", &plain));
+    let report = world.report(&both, BAD, "a@bare.test").await;
+    let outcomes: Vec<_> = report.dkim.iter().map(|dkim| (dkim.outcome, dkim.algorithm)).collect();
+    let expected =
+        [(DkimOutcome::Pass, Some("rsa-sha256")), (DkimOutcome::Pass, Some("ed25519-sha256"))];
+    assert_eq!(outcomes, expected);
+    assert_eq!(report.dmarc.outcome, DmarcOutcome::Pass);
+    assert_eq!(report.verdict(), Verdict::Accept);
+    let field = report.authentication_results(OWN);
+    assert!(field.contains("dkim=pass header.d=reject.test header.s=r"), "{field}");
+    assert!(field.contains("dmarc=pass header.from=reject.test policy.dmarc=reject"), "{field}");
+}
+
+#[tokio::test]
+async fn spf_alone_satisfies_dmarc() {
+    let world = world();
+    let report = world.report(&message("a@reject.test"), GOOD, "b@reject.test").await;
+    assert_eq!((report.dmarc.outcome, report.verdict()), (DmarcOutcome::Pass, Verdict::Accept));
+    // Passing for somebody else's domain does not.
+    let report = world.report(&message("a@reject.test"), GOOD, "b@none.test").await;
+    assert!(refused(&report.verdict()));
+}
+
+#[tokio::test]
+async fn forged_mail_meets_the_policy() {
+    let world = world();
+    let report = world.report(&message("a@reject.test"), BAD, "a@reject.test").await;
+    assert_eq!(report.dmarc.policy, Some(Policy::Reject));
+    assert!(refused(&report.verdict()));
+    assert_eq!(report.verdict().reply_codes(), Some((550, "5.7.1")));
+    let report = world.report(&message("a@quarantine.test"), BAD, "a@quarantine.test").await;
+    assert!(matches!(report.verdict(), Verdict::Quarantine { .. }));
+    let report = world.report(&message("a@none.test"), BAD, "a@none.test").await;
+    assert_eq!((report.dmarc.outcome, report.verdict()), (DmarcOutcome::Fail, Verdict::Accept));
+    let report = world.report(&message("a@bare.test"), BAD, "a@bare.test").await;
+    assert_eq!((report.dmarc.outcome, report.verdict()), (DmarcOutcome::None, Verdict::Accept));
+}
+
+#[tokio::test]
+async fn subdomains_inherit_and_align() {
+    let world = world();
+    // An existing subdomain is under `sp`, a name that does not exist under `np`.
+    let forged = world.report(&message("a@sub.reject.test"), BAD, "a@bare.test").await;
+    assert!(refused(&forged.verdict()));
+    let signed = world.signed("reject.test", &message("a@sub.reject.test"));
+    assert_eq!(world.report(&signed, BAD, "a@bare.test").await.verdict(), Verdict::Accept);
+    let record = "v=DMARC1; p=reject; sp=none; np=quarantine; adkim=s";
+    world.zone("reject.test", |zone| zone.without("_dmarc", None).txt("_dmarc", record));
+    let forged = world.report(&message("a@sub.reject.test"), BAD, "a@bare.test").await;
+    assert_eq!(forged.verdict(), Verdict::Accept);
+    let forged = world.report(&message("a@ghost.reject.test"), BAD, "a@bare.test").await;
+    assert!(matches!(forged.verdict(), Verdict::Quarantine { .. }));
+    let strict = world.report(&signed, BAD, "a@bare.test").await;
+    assert_eq!(strict.dmarc.outcome, DmarcOutcome::Fail);
+    // Test mode asks for one level less.
+    let record = "v=DMARC1; p=reject; t=y";
+    world.zone("reject.test", |zone| zone.without("_dmarc", None).txt("_dmarc", record));
+    let testing = world.report(&message("a@reject.test"), BAD, "a@bare.test").await;
+    assert!(matches!(testing.verdict(), Verdict::Quarantine { .. }));
+}
+
+#[tokio::test]
+async fn what_is_changed_under_way_breaks_the_signature() {
+    let world = world();
+    let signed = world.signed("reject.test", &message("a@reject.test"));
+    let text = String::from_utf8(signed).expect("ASCII");
+    let changes = [
+        text.replace("and more", "and less"),
+        text.replace("Hello  there", "Hello you"),
+        format!("{text}appended\r\n"),
+        format!("Subject: another\r\n{text}"),
+        format!("Content-Type: text/html\r\n{text}"),
+        text.replace("b=", "b=AA"),
+    ];
+    for changed in changes {
+        let report = world.report(changed.as_bytes(), BAD, "a@reject.test").await;
+        assert!(!report.dkim[0].passed(), "{changed}");
+        assert!(refused(&report.verdict()), "{changed}");
+    }
+    // What relays may do does no harm: blanks, folding, and fields of their own.
+    let harmless =
+        format!("Received: from x\r\n{}", text.replace("Hello  there", "Hello \r\n\tthere"));
+    assert_eq!(
+        world.report(harmless.as_bytes(), BAD, "a@bare.test").await.verdict(),
+        Verdict::Accept
+    );
+}
+
+#[tokio::test]
+async fn temporary_errors_defer_only_where_they_matter() {
+    let world = world();
+    let forged = message("a@reject.test");
+    let signed = world.signed("reject.test", &forged);
+
+    // The policy is unknown: nothing passed for the author, so wait; else take it.
+    world.dns.fail("_dmarc.reject.test", Fault::ServFail);
+    let report = world.report(&forged, BAD, "a@reject.test").await;
+    assert_eq!((report.dmarc.outcome, report.dmarc.policy), (DmarcOutcome::TempError, None));
+    assert!(deferred(&report.verdict()));
+    assert_eq!(report.verdict().reply_codes(), Some((451, "4.7.0")));
+    assert_eq!(world.report(&signed, BAD, "a@bare.test").await.verdict(), Verdict::Accept);
+    assert_eq!(world.report(&forged, GOOD, "a@reject.test").await.verdict(), Verdict::Accept);
+    // A bogus answer is no better than none.
+    world.dns.fail("_dmarc.reject.test", Fault::Bogus);
+    assert!(deferred(&world.report(&forged, BAD, "a@reject.test").await.verdict()));
+    world.dns.heal("_dmarc.reject.test");
+
+    // The key is unknown.
+    world.dns.fail("s._domainkey.reject.test", Fault::Drop);
+    let report = world.report(&signed, BAD, "a@bare.test").await;
+    assert_eq!(report.dkim[0].outcome, DkimOutcome::TempError);
+    assert!(deferred(&report.verdict()));
+    assert_eq!(world.report(&signed, GOOD, "a@reject.test").await.verdict(), Verdict::Accept);
+    world.dns.heal("s._domainkey.reject.test");
+
+    // SPF is unknown.
+    world.dns.fail_type("reject.test", RecordType::TXT, Fault::ServFail);
+    assert!(deferred(&world.report(&forged, BAD, "a@reject.test").await.verdict()));
+    assert_eq!(world.report(&signed, BAD, "a@reject.test").await.verdict(), Verdict::Accept);
+    // Somebody else's broken DNS cannot save the message.
+    world.dns.heal("reject.test");
+    world.dns.fail_type("none.test", RecordType::TXT, Fault::ServFail);
+    assert!(refused(&world.report(&forged, BAD, "a@none.test").await.verdict()));
+    // Nor does it matter where nothing is refused anyway.
+    let unimportant = world.report(&message("a@none.test"), BAD, "a@none.test").await;
+    assert_eq!(unimportant.verdict(), Verdict::Accept);
+}
+
+#[tokio::test]
+async fn signatures_that_verify_and_do_not_count() {
+    let world = world();
+    let plain = message("a@reject.test");
+    let signed = world.signed("reject.test", &plain);
+    let public = world.key.public_dns.clone();
+    for restriction in ["h=sha1", "s=tlsrpt"] {
+        let record = public.replace("k=ed25519", &format!("{restriction}; k=ed25519"));
+        world.zone("reject.test", |zone| {
+            zone.without("s._domainkey", None).txt("s._domainkey", &record)
+        });
+        let report = world.report(&signed, BAD, "a@bare.test").await;
+        assert_eq!(report.dkim[0].outcome, DkimOutcome::Policy, "{restriction}");
+        assert!(refused(&report.verdict()), "{restriction}");
+    }
+    let record = public.replace("k=ed25519", "h=sha1:sha256; s=email; k=ed25519");
+    world.zone("reject.test", |zone| {
+        zone.without("s._domainkey", None).txt("s._domainkey", &record)
+    });
+    assert!(world.report(&signed, BAD, "a@bare.test").await.dkim[0].passed());
+
+    // A signature that does not cover From, and one that covers a part of the body.
+    let foreign = |signer: fn(DkimSigner<Ed25519Key, _>) -> DkimSigner<Ed25519Key, _>,
+                   names: &[&str]| {
+        let key = Ed25519Key::from_pkcs8_maybe_unchecked_der(&world.key.private).expect("a key");
+        let signer_of = DkimSigner::from_key(key).domain("reject.test").selector("s");
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let signature = signer(signer_of.headers(names)).sign(&plain).expect("a signature");
+        before(&signature.to_header(), &plain)
+    };
+    let good = world.report(&foreign(|signer| signer, &["From", "To"]), BAD, "a@bare.test").await;
+    assert!(good.dkim[0].passed(), "the other signer is understood: {good:?}");
+    let no_from =
+        world.report(&foreign(|signer| signer, &["To", "Subject"]), BAD, "a@bare.test").await;
+    assert_eq!(no_from.dkim[0].outcome, DkimOutcome::Policy);
+    assert!(refused(&no_from.verdict()));
+    let partial = foreign(|signer| signer.body_length(true), &["From", "To"]);
+    let partial = world.report(&[partial, b"more\r\n".to_vec()].concat(), BAD, "a@bare.test").await;
+    assert!(!partial.dkim[0].passed());
+    assert!(refused(&partial.verdict()));
+}
+
+#[tokio::test]
+async fn odd_signatures_do_no_harm() {
+    let world = world();
+    let plain = message("a@reject.test");
+    // A 512-bit RSA key, SHA-1, signatures that are cut short or are none.
+    let short = "v=DKIM1; k=rsa; p=MFwwDQYJKoZIhvcNAQEBBQADSwAwSAJBAKSIuK9rlo+TGhKaNL9SXvO0dDCwxaX0mGbuxmCLnMn6\
+                 JwVhDQRDLZIAZ1nV3bHUmIR4OvJTWFI0YU1AkvRBxwUCAwEAAQ==";
+    world.zone("reject.test", |zone| zone.txt("short._domainkey", short));
+    let empty_hash = "bh=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=";
+    for tags in [
+        format!("v=1; a=rsa-sha256; d=reject.test; s=short; h=from; {empty_hash}; b=AA=="),
+        format!("v=1; a=rsa-sha1; d=reject.test; s=short; h=from; {empty_hash}; b=A"),
+        format!(
+            "v=1; a=ed25519-sha256; c=relaxed/relaxed; d=reject.test; s=s; h=from; {empty_hash}; b=AA=="
+        ),
+        "v=1; a=rsa-sha256; d=; s=; h=; bh=; b=".to_owned(),
+        "v=1; l=1".to_owned(),
+        "b=".to_owned(),
+        ";;;===".to_owned(),
+    ] {
+        for body in ["", "\r\n"] {
+            let text = format!("DKIM-Signature: {tags}\r\nFrom: a@reject.test\r\n\r\n{body}");
+            let report = world.report(text.as_bytes(), BAD, "a@bare.test").await;
+            assert!(report.dkim.iter().all(|dkim| !dkim.passed()), "{tags}");
+            assert!(refused(&report.verdict()), "{tags}");
+        }
+    }
+    // More signatures than anybody needs are not looked at.
+    let mut many = plain.clone();
+    for _ in 0..15 {
+        many = before(
+            "DKIM-Signature: v=1; a=rsa-sha256; d=reject.test; s=none; h=from; bh=AA==; b=AA==\r\n",
+            &many,
+        );
+    }
+    assert!(world.report(&many, BAD, "a@bare.test").await.dkim.len() <= 10);
+}
+
+#[tokio::test]
+async fn from_fields_that_are_not_one() {
+    let world = world();
+    let with_from = |fields: &str| format!("{fields}Subject: x\r\n\r\nbody\r\n").into_bytes();
+    // None, or none with a domain: DMARC has nothing to judge.
+    for fields in ["", "From: nobody\r\n", "From:\r\n"] {
+        let report = world.report(&with_from(fields), BAD, "a@bare.test").await;
+        assert_eq!(
+            (report.dmarc.outcome, report.from_domain.clone()),
+            (DmarcOutcome::None, None),
+            "{fields}"
+        );
+        assert_eq!(report.verdict(), Verdict::Accept);
+    }
+    // Two authors of one domain are judged, of different domains exempt.
+    let same = world
+        .report(&with_from("From: a@reject.test, b@reject.test\r\n"), BAD, "a@bare.test")
+        .await;
+    assert!(refused(&same.verdict()));
+    let exempt =
+        world.report(&with_from("From: a@bare.test, b@reject.test\r\n"), BAD, "a@bare.test").await;
+    assert_eq!(exempt.dmarc.outcome, DmarcOutcome::None);
+    // Two fields are no way round a policy, in either order.
+    for fields in [
+        "From: a@bare.test\r\nFrom: b@reject.test\r\n",
+        "From: b@reject.test\r\nFrom: a@bare.test\r\n",
+    ] {
+        let report = world.report(&with_from(fields), BAD, "a@bare.test").await;
+        assert!(refused(&report.verdict()), "{fields}");
+        assert_eq!(report.dmarc.domain.as_deref(), Some("reject.test"));
+    }
+    // An empty message and one without a header.
+    for message in [b"".as_slice(), b"\r\n", b"no header at all"] {
+        assert_eq!(world.report(message, BAD, "a@bare.test").await.verdict(), Verdict::Accept);
+    }
+}

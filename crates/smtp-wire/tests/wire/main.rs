@@ -1,0 +1,4 @@
+//! Commands and header sections, through the crate's public doors.
+
+mod commands;
+mod headers;
