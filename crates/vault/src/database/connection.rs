@@ -1,0 +1,253 @@
+//! An open connection: how it is set up, what it knows of the disk, how it closes.
+
+use std::sync::Arc;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
+
+use crate::storage::Storage;
+use crate::vfs::{self, Attached, LogPosition};
+
+use super::{Opened, Spec, VaultError};
+
+/// Prepared statements kept for each connection.
+const STATEMENTS: usize = 64;
+
+/// A connection, and the file beneath it.
+pub(super) struct Live {
+    // Dropped in this order: the file's keys are needed until the connection is closed.
+    pub(super) conn: Connection,
+    pub(super) file: Attached,
+    mark: Mark,
+    /// [`Attached::commits`] when the mark was last right.
+    seen: u64,
+    /// [`Attached::commits`] at the last sync.
+    synced: u64,
+    /// [`Attached::commits`] at the last checkpoint.
+    copied: u64,
+}
+
+/// What stands on disk about the last closing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    /// It was clean, and nothing was written since.
+    Clean,
+    /// There were writes, durably noted before anybody saw one.
+    Written,
+}
+
+impl Live {
+    /// Opens the file, makes it if it is not there, brings its schema up to date, and
+    /// runs the hook.
+    pub(super) fn open(spec: &Spec, storage: &Arc<dyn Storage>) -> Result<Self, VaultError> {
+        vfs::fault::begin(&spec.path);
+        vfs::create::if_missing(storage, &spec.path, &spec.keys)?;
+        let file = Attached::attach(storage, &spec.path, &spec.keys)?;
+        let conn = file.connect()?;
+        set_up(&conn, spec)?;
+        let clean = read_mark(&conn)?;
+        migrate(&conn, spec)?;
+        let mut live =
+            Self { seen: file.commits(), conn, file, mark: Mark::Written, synced: 0, copied: 0 };
+        live.mark = if clean { Mark::Clean } else { Mark::Written };
+        if let Some(opened) = &spec.hooks.opened {
+            opened(&mut live.conn, Opened { clean })?;
+            live.end_stray_transaction();
+        }
+        if live.unseen_commits() {
+            if live.marked_clean() {
+                live.clear_mark()?;
+            } else {
+                live.sync()?;
+            }
+        }
+        Ok(live)
+    }
+
+    /// Whether the mark on disk still says that the last closing was clean.
+    pub(super) fn marked_clean(&self) -> bool {
+        self.mark == Mark::Clean
+    }
+
+    /// Whether something was committed since the mark was last looked after.
+    pub(super) fn unseen_commits(&self) -> bool {
+        self.file.commits() != self.seen
+    }
+
+    /// Whether something committed may not be on disk.
+    pub(super) fn unsynced(&self) -> bool {
+        self.file.commits() != self.synced
+    }
+
+    /// Whether the whole log is in the main file.
+    pub(super) fn copied(&self) -> bool {
+        self.file.commits() == self.copied
+    }
+
+    /// Clears the mark within the transaction that is open.
+    pub(super) fn unmark(&self) -> rusqlite::Result<()> {
+        write_mark(&self.conn, false)
+    }
+
+    /// Clears the mark, durably, with all that was committed before.
+    pub(super) fn clear_mark(&mut self) -> Result<(), VaultError> {
+        write_mark(&self.conn, false)?;
+        self.sync_group()
+    }
+
+    /// [`Live::sync`] after a transaction that cleared the mark.
+    pub(super) fn sync_group(&mut self) -> Result<(), VaultError> {
+        self.sync()?;
+        self.mark = Mark::Written;
+        self.seen = self.file.commits();
+        Ok(())
+    }
+
+    /// Syncs the log, if something in it is new.
+    pub(super) fn sync(&mut self) -> Result<(), VaultError> {
+        let commits = self.file.commits();
+        if commits != self.synced {
+            self.file.sync()?;
+            self.synced = commits;
+        }
+        Ok(())
+    }
+
+    /// Copies the log into the main file.
+    pub(super) fn checkpoint(&mut self, truncate: bool) -> Result<(), VaultError> {
+        let commits = self.file.commits();
+        let sql = match truncate {
+            true => "PRAGMA wal_checkpoint(TRUNCATE)",
+            false => "PRAGMA wal_checkpoint(PASSIVE)",
+        };
+        // The answer's first column says "busy", which a lone connection never is.
+        self.conn.query_row(sql, [], |_| Ok(()))?;
+        self.synced = commits;
+        self.copied = commits;
+        Ok(())
+    }
+
+    /// Rolls back what a job left open.
+    pub(super) fn end_stray_transaction(&self) {
+        if !self.conn.is_autocommit() {
+            tracing::error!("a job left a transaction open; it is rolled back");
+            if let Err(error) = self.conn.execute_batch("ROLLBACK") {
+                tracing::error!(%error, "rolling back failed");
+            }
+        }
+    }
+
+    /// Closes cleanly: everything in the main file, no log left, the mark set.
+    pub(super) fn close(mut self, spec: &Spec) -> Result<(), VaultError> {
+        let hooked = match &spec.hooks.closing {
+            Some(closing) => closing(&mut self.conn).map_err(VaultError::from),
+            None => Ok(()),
+        };
+        self.end_stray_transaction();
+        let written = self.mark == Mark::Written || self.unseen_commits();
+        let settled = match (&hooked, written) {
+            // The mark is the log's last transaction: where it is, all the others are.
+            (Ok(()), true) => write_mark(&self.conn, true).map_err(VaultError::from),
+            (Err(_), true) if self.marked_clean() => {
+                write_mark(&self.conn, false).map_err(VaultError::from)
+            }
+            _ => Ok(()),
+        };
+        let synced = self.sync();
+        if hooked.is_err() || settled.is_err() || synced.is_err() {
+            self.abandon();
+            return hooked.and(settled).and(synced);
+        }
+        if let Err(error) = self.checkpoint(true) {
+            // Everything is durable in the log, and copied after the next opening.
+            tracing::warn!(file = %spec.path.display(), %error, "log not copied at closing");
+            self.abandon();
+            return Ok(());
+        }
+        self.conn.close().map_err(|(_, error)| VaultError::from(error))
+    }
+
+    /// Closes as a crash would leave it: nothing is copied, the log stays.
+    pub(super) fn abandon(self) {
+        drop(self.release());
+    }
+
+    /// After a failed sync: closes without another write, then writes the log anew.
+    pub(super) fn recover(
+        self,
+        spec: &Spec,
+        storage: &Arc<dyn Storage>,
+        cut: Option<LogPosition>,
+    ) -> Result<(), VaultError> {
+        let file = self.release();
+        let outcome = vfs::rewrite_log(storage.as_ref(), &spec.path, cut);
+        drop(file);
+        Ok(outcome?)
+    }
+
+    /// Closes the connection without a checkpoint.
+    fn release(self) -> Attached {
+        if let Err(error) =
+            self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        {
+            tracing::warn!(%error, "the closing copies the log");
+        }
+        drop(self.conn);
+        self.file
+    }
+}
+
+/// Everything that is set for each connection. The VFS wants the exclusive mode before
+/// the first read, so that SQLite keeps its index of the log on the heap.
+fn set_up(conn: &Connection, spec: &Spec) -> Result<(), VaultError> {
+    vfs::without_lookaside(conn);
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    conn.execute_batch(&format!(
+        "PRAGMA locking_mode = EXCLUSIVE;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA mmap_size = 0;
+         PRAGMA cache_size = -{};
+         PRAGMA trusted_schema = OFF;
+         PRAGMA foreign_keys = ON;
+         PRAGMA secure_delete = ON;
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA synchronous = NORMAL;",
+        spec.cache_kib.max(16),
+    ))?;
+    let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
+    let page_size: u32 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+    if mode != "wal"
+        || page_size as usize != vfs::PAGE_SIZE
+        || vfs::reserved(conn)? != vfs::RESERVED
+    {
+        return Err(VaultError::Damaged { file: spec.path.clone(), page: 1 });
+    }
+    Ok(())
+}
+
+fn read_mark(conn: &Connection) -> rusqlite::Result<bool> {
+    let clean: Option<bool> =
+        conn.query_row("SELECT clean FROM vault_meta", [], |row| row.get(0)).optional()?;
+    Ok(clean.unwrap_or(false))
+}
+
+fn write_mark(conn: &Connection, clean: bool) -> rusqlite::Result<()> {
+    conn.prepare_cached("UPDATE vault_meta SET clean = ?1")?.execute([clean])?;
+    Ok(())
+}
+
+/// Runs the migrations that the file has not seen.
+fn migrate(conn: &Connection, spec: &Spec) -> Result<(), VaultError> {
+    let found: u32 = conn.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let known = spec.schema.len() as u32;
+    if found > known {
+        return Err(VaultError::Newer { file: spec.path.clone(), found, known });
+    }
+    for (version, script) in (1..).zip(spec.schema).skip(found as usize) {
+        let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate)?;
+        tx.execute_batch(script)?;
+        tx.pragma_update(None, "user_version", version)?;
+        tx.commit()?;
+    }
+    Ok(())
+}

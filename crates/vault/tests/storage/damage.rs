@@ -1,0 +1,232 @@
+//! Bytes changed behind the vault's back: found, named, and never served.
+
+use std::collections::BTreeSet;
+
+use super::world::Dice;
+use super::*;
+
+const PAGE: usize = 4096;
+const FRAME: usize = 4120;
+
+/// A closed database with twenty rows, most of them on several pages.
+async fn closed() -> (World, PathBuf, Vec<(i64, Vec<u8>)>) {
+    let world = World::default();
+    let path = World::path();
+    let (_pool, database) = open(&world, &path).await;
+    for number in 0..20 {
+        insert(&database, number, 9_000).await.unwrap();
+    }
+    let rows = contents(&database).await.unwrap();
+    database.close().await.unwrap();
+    (world, path, rows)
+}
+
+/// Reads everything there is; the damage that was met, or the rows.
+async fn survey(world: &World, path: &Path) -> Result<Vec<(i64, Vec<u8>)>, VaultError> {
+    let pool = Pool::with_storage("test", 1, world.storage());
+    let database = Database::open(&pool, spec(path)).await?;
+    let rows = database
+        .read(|conn| {
+            let mut statement = conn.prepare("SELECT id, body FROM entry ORDER BY id")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let rows = rows.collect::<Result<Vec<_>, _>>()?;
+            conn.query_row("SELECT clean FROM vault_meta", [], |_| Ok(()))?;
+            Ok(rows)
+        })
+        .await;
+    database.kill();
+    rows
+}
+
+#[tokio::test]
+async fn a_changed_page_is_named() {
+    let (world, path, _) = closed().await;
+    let octets = world.octets(&path).unwrap();
+    let mut dice = Dice::new(3);
+    for page in 1..=octets.len() / PAGE {
+        for _ in 0..2 {
+            let left = world.copy();
+            let mut changed = octets.clone();
+            // The last 16 octets are the outer hash, which reading does not look at.
+            changed[(page - 1) * PAGE + dice.below(PAGE - 16)] ^= 1 << dice.below(8);
+            left.set_octets(&path, changed);
+            let met = survey(&left, &path).await;
+            assert!(
+                matches!(&met, Err(VaultError::Damaged { file, page: named })
+                    if *file == path && *named as usize == page),
+                "page {page}: {met:?}"
+            );
+            let found =
+                letterlock_vault::verify_file(left.storage().as_ref(), &path, &keys().integrity);
+            assert_eq!(found.unwrap().damaged, vec![page as u32]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn exchanged_zeroed_and_missing_pages_are_found() {
+    let (world, path, _) = closed().await;
+    let octets = world.octets(&path).unwrap();
+    let pages = octets.len() / PAGE;
+    let check = async |changed: Vec<u8>, what: String| {
+        let left = world.copy();
+        left.set_octets(&path, changed);
+        let met = survey(&left, &path).await;
+        assert!(matches!(met, Err(VaultError::Damaged { .. })), "{what}: {met:?}");
+    };
+    for page in 0..pages {
+        let mut zeroed = octets.clone();
+        zeroed[page * PAGE..(page + 1) * PAGE].fill(0);
+        check(zeroed, format!("zeroed {page}")).await;
+        let other = (page + 1) % pages;
+        let mut exchanged = octets.clone();
+        exchanged[page * PAGE..(page + 1) * PAGE]
+            .copy_from_slice(&octets[other * PAGE..(other + 1) * PAGE]);
+        exchanged[other * PAGE..(other + 1) * PAGE]
+            .copy_from_slice(&octets[page * PAGE..(page + 1) * PAGE]);
+        check(exchanged, format!("exchanged {page}")).await;
+        check(octets[..page * PAGE].to_vec(), format!("cut to {page} pages")).await;
+        check(octets[..page * PAGE + 1_000].to_vec(), format!("cut within page {page}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_main_file_that_is_gone_is_not_made_anew_beside_its_log() {
+    let world = World::default();
+    let path = World::path();
+    let (pool, database) = open(&world, &path).await;
+    insert(&database, 1, 10).await.unwrap();
+    database.kill();
+    let log = world.octets(&log_of(&path)).unwrap();
+    let left = World::default();
+    left.set_octets(&log_of(&path), log);
+    let met = survey(&left, &path).await;
+    assert!(matches!(met, Err(VaultError::Damaged { page: 0, .. })), "{met:?}");
+    drop(pool);
+}
+
+/// A crashed database with twelve commits in its log.
+async fn crashed() -> (World, PathBuf) {
+    let world = World::default();
+    let path = World::path();
+    let (_pool, database) = open(&world, &path).await;
+    for number in 0..12 {
+        insert(&database, number, 3_000).await.unwrap();
+    }
+    database.kill();
+    (world, path)
+}
+
+fn is_prefix(rows: &[(i64, Vec<u8>)]) -> bool {
+    rows.iter()
+        .zip(0..)
+        .all(|((id, octets), number)| *id == number && *octets == body(number, 3_000))
+}
+
+#[tokio::test]
+async fn a_log_ends_where_it_was_changed() {
+    let (world, path) = crashed().await;
+    let octets = world.octets(&log_of(&path)).unwrap();
+    let frames = (octets.len() - 32) / FRAME;
+    let mut dice = Dice::new(4);
+    let mut lengths = BTreeSet::new();
+    for frame in 0..frames {
+        let start = 32 + frame * FRAME;
+        let mut flipped = octets.clone();
+        flipped[start + dice.below(FRAME - 16)] ^= 1 << dice.below(8);
+        let mut exchanged = octets.clone();
+        let other = 32 + (frame + 1) % frames * FRAME;
+        exchanged[start..start + FRAME].copy_from_slice(&octets[other..other + FRAME]);
+        exchanged[other..other + FRAME].copy_from_slice(&octets[start..start + FRAME]);
+        let mut zeroed = octets.clone();
+        zeroed[start..start + FRAME].fill(0);
+        for changed in [flipped, exchanged, zeroed] {
+            let left = world.copy();
+            left.set_octets(&log_of(&path), changed);
+            let rows = survey(&left, &path).await.unwrap();
+            assert!(rows.len() < 12 && is_prefix(&rows), "frame {frame}: {} rows", rows.len());
+            lengths.insert(rows.len());
+        }
+    }
+    assert!(lengths.len() > 8, "{lengths:?}");
+}
+
+#[tokio::test]
+async fn a_changed_log_header_is_damage_and_not_an_empty_log() {
+    let (world, path) = crashed().await;
+    let octets = world.octets(&log_of(&path)).unwrap();
+    for at in 0..32 {
+        let left = world.copy();
+        let mut changed = octets.clone();
+        changed[at] ^= 0x10;
+        left.set_octets(&log_of(&path), changed);
+        let met = survey(&left, &path).await;
+        assert!(
+            matches!(&met, Err(VaultError::Damaged { file, page: 0 }) if *file == log_of(&path)),
+            "octet {at}: {met:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_frame_changed_under_an_open_database_is_named() {
+    let world = World::default();
+    let path = World::path();
+    let (_pool, database) = open(&world, &path).await;
+    for number in 0..12 {
+        insert(&database, number, 9_000).await.unwrap();
+    }
+    let mut octets = world.octets(&log_of(&path)).unwrap();
+    let frames = (octets.len() - 32) / FRAME;
+    for frame in 0..frames {
+        octets[32 + frame * FRAME + 100] ^= 1;
+    }
+    world.set_octets(&log_of(&path), octets);
+    // More than the cache holds, so some of it has to be read.
+    let met: Result<Vec<Vec<u8>>, VaultError> = database
+        .read(|conn| {
+            let mut statement = conn.prepare("SELECT body FROM entry")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await;
+    assert!(
+        matches!(&met, Err(VaultError::Damaged { file, page }) if *file == log_of(&path) && *page > 0),
+        "{met:?}"
+    );
+    // It is not copied into the main file either.
+    let met = database.checkpoint(false).await;
+    assert!(matches!(met, Err(VaultError::Damaged { .. })), "{met:?}");
+}
+
+#[tokio::test]
+async fn a_torn_first_page_does_not_keep_the_log_from_being_read() {
+    let (world, path) = crashed().await;
+    // As a checkpoint leaves it that is cut short in the middle of page 1.
+    let mut octets = world.octets(&path).unwrap();
+    octets[512..2_048].fill(0x5a);
+    world.set_octets(&path, octets);
+    let rows = survey(&world, &path).await.unwrap();
+    assert_eq!(rows.len(), 12);
+    assert!(is_prefix(&rows));
+}
+
+#[tokio::test]
+async fn random_garbage_never_panics() {
+    let (world, path, _) = closed().await;
+    let octets = world.octets(&path).unwrap();
+    let mut dice = Dice::new(5);
+    for _ in 0..40 {
+        let left = world.copy();
+        let mut garbage: Vec<u8> = (0..octets.len()).map(|_| dice.next() as u8).collect();
+        garbage.truncate(dice.below(octets.len()));
+        let file = if dice.below(2) == 0 { path.clone() } else { log_of(&path) };
+        left.set_octets(&file, garbage);
+        // A log of garbage is damage when it is long enough to have held something.
+        match survey(&left, &path).await {
+            Ok(rows) => assert!(file != path && rows.len() == 20),
+            Err(VaultError::Damaged { .. }) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}

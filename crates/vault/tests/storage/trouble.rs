@@ -1,0 +1,187 @@
+//! Disks that are full, and disks that do not sync.
+
+use super::*;
+
+#[tokio::test]
+async fn a_full_disk_answers_full_and_all_goes_on_once_there_is_room() {
+    for slack in [0, 1, 4_121, 9_000, 20_000] {
+        let world = World::default();
+        let path = World::path();
+        let (pool, database) = open(&world, &path).await;
+        for number in 0..5 {
+            insert(&database, number, 9_000).await.unwrap();
+        }
+        world.limit(Some(world.used() + slack));
+        let met = insert(&database, 5, 60_000).await;
+        assert!(matches!(met, Err(VaultError::Full)), "{met:?}");
+        assert_eq!(contents(&database).await.unwrap().len(), 5);
+        let met = insert(&database, 6, 60_000).await;
+        assert!(matches!(met, Err(VaultError::Full)), "{met:?}");
+        // Nor is there room for copying the log.
+        let met = database.checkpoint(true).await;
+        assert!(matches!(met, Err(VaultError::Full)), "{met:?}");
+        world.limit(None);
+        insert(&database, 7, 60_000).await.unwrap();
+        database.checkpoint(true).await.unwrap();
+        let rows = contents(&database).await.unwrap();
+        assert_eq!(rows.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 7]);
+        database.kill();
+        let database = Database::open(&pool, spec(&path)).await.unwrap();
+        assert_eq!(contents(&database).await.unwrap(), rows);
+    }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_each_of_a_group_is_answered() {
+    let world = World::default();
+    let path = World::path();
+    let (_pool, database) = open(&world, &path).await;
+    insert(&database, 0, 10).await.unwrap();
+    world.limit(Some(world.used() + 30_000));
+    let blocked = Blocked::new(&database).await;
+    let mut waiting = Vec::new();
+    for number in 1..=10 {
+        let database = database.clone();
+        waiting.push(queued(async move { insert(&database, number, 50_000).await }).await);
+    }
+    blocked.release().await;
+    for commit in waiting {
+        let met = commit.await.unwrap();
+        assert!(matches!(met, Err(VaultError::Full)), "{met:?}");
+    }
+    world.limit(None);
+    assert_eq!(contents(&database).await.unwrap().len(), 1);
+    insert(&database, 1, 50_000).await.unwrap();
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_the_commit_is_undone_and_others_stay() {
+    let world = World::recording();
+    let path = World::path();
+    let (_pool, database) = open(&world, &path).await;
+    insert(&database, 1, 9_000).await.unwrap();
+    database
+        .write(|tx| Ok::<_, VaultError>(tx.execute("INSERT INTO entry VALUES (2, x'51')", [])?))
+        .await
+        .unwrap();
+    world.fail_syncs(1);
+    let met = insert(&database, 3, 9_000).await;
+    assert!(matches!(met, Err(VaultError::Io(_))), "{met:?}");
+    let ids = async || -> Vec<i64> {
+        contents(&database).await.unwrap().into_iter().map(|(id, _)| id).collect()
+    };
+    assert_eq!(ids().await, [1, 2]);
+    insert(&database, 4, 9_000).await.unwrap();
+    assert_eq!(ids().await, [1, 2, 4]);
+    // The log was written anew: what stands in it reaches the disk whatever the kernel
+    // made of the old one.
+    let ops = world.ops();
+    for seed in 0..20 {
+        let (left, _) = World::after_power_cut(&ops, ops.len(), &mut world::Dice::new(seed));
+        database.kill();
+        let (_pool, database) = open(&left, &path).await;
+        assert_eq!(contents(&database).await.unwrap().len(), 3);
+        database.kill();
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_of_a_new_log_generation_undoes_the_group_too() {
+    let world = World::default();
+    let path = World::path();
+    let (_pool, database) = open(&world, &path).await;
+    insert(&database, 1, 9_000).await.unwrap();
+    // The next write starts the log anew, and SQLite syncs its header itself.
+    database.checkpoint(false).await.unwrap();
+    world.fail_syncs(1);
+    let met = insert(&database, 2, 9_000).await;
+    assert!(met.is_err(), "{met:?}");
+    assert_eq!(contents(&database).await.unwrap().len(), 1);
+    insert(&database, 3, 9_000).await.unwrap();
+    assert_eq!(contents(&database).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn twice_in_a_row_stops_writing_but_not_reading() {
+    let world = World::default();
+    let path = World::path();
+    let (pool, database) = open(&world, &path).await;
+    insert(&database, 1, 9_000).await.unwrap();
+    world.fail_syncs(u32::MAX);
+    assert!(matches!(insert(&database, 2, 10).await, Err(VaultError::Io(_))));
+    for _ in 0..2 {
+        let met = insert(&database, 3, 10).await;
+        assert!(matches!(met, Err(VaultError::SyncFailed)), "{met:?}");
+    }
+    assert!(matches!(database.sync().await, Err(VaultError::SyncFailed)));
+    assert!(contents(&database).await.unwrap().iter().any(|(id, _)| *id == 1));
+    world.fail_syncs(0);
+    // Not by itself: somebody has to look at the disk and open it again.
+    assert!(matches!(insert(&database, 4, 10).await, Err(VaultError::SyncFailed)));
+    assert!(matches!(database.close().await, Err(VaultError::SyncFailed)));
+    let database = Database::open(&pool, spec(&path)).await.unwrap();
+    insert(&database, 5, 10).await.unwrap();
+    assert!(contents(&database).await.unwrap().iter().any(|(id, _)| *id == 1));
+}
+
+#[tokio::test]
+async fn one_bad_sync_between_good_ones_is_forgiven() {
+    let world = World::default();
+    let path = World::path();
+    let (_pool, database) = open(&world, &path).await;
+    for number in 0..6 {
+        world.fail_syncs(1);
+        assert!(matches!(insert(&database, number, 10).await, Err(VaultError::Io(_))));
+        insert(&database, 100 + number, 10).await.unwrap();
+    }
+    assert_eq!(contents(&database).await.unwrap().len(), 6);
+}
+
+/// The same work with every single change of the disk refused once, in turn: what was
+/// answered with `Ok` is there, what was not is not, and the next opening finds it so too,
+/// even after a power cut.
+#[tokio::test]
+async fn any_one_failure_of_the_disk_loses_nothing_that_was_promised() {
+    let mut moment = 0;
+    loop {
+        let world = World::recording();
+        let path = World::path();
+        let pool = Pool::with_storage("test", 1, world.storage());
+        world.fail_after(moment);
+        let mut kept = Vec::new();
+        let mut database = Database::new(&pool, spec(&path));
+        for number in 0..8 {
+            if number == 3 {
+                // Failing is allowed, losing is not.
+                let _ = database.checkpoint(false).await;
+            }
+            if number == 6 {
+                let _ = database.close().await;
+                database = Database::new(&pool, spec(&path));
+            }
+            // Longer than the cache: frames are written before the commit, and again.
+            if insert(&database, number, 25_000).await.is_ok() {
+                kept.push(number);
+            }
+        }
+        let over = world.failure_pending();
+        let ids = async |database: &Database| -> Vec<i64> {
+            contents(database).await.unwrap().into_iter().map(|(id, _)| id).collect()
+        };
+        assert!(kept.len() >= 7, "moment {moment}: {kept:?}");
+        assert_eq!(ids(&database).await, kept, "moment {moment}");
+        database.kill();
+        let ops = world.ops();
+        for seed in 0..4 {
+            let (left, _) = World::after_power_cut(&ops, ops.len(), &mut world::Dice::new(seed));
+            let (_pool, database) = open(&left, &path).await;
+            assert_eq!(ids(&database).await, kept, "moment {moment}, seed {seed}");
+            database.kill();
+        }
+        if over {
+            break;
+        }
+        moment += 1;
+    }
+    assert!(moment > 50, "{moment}");
+}
