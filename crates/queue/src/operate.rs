@@ -1,0 +1,378 @@
+//! What operators do with messages under way, and what becomes of waiting mail when a role finds its holder.
+
+use jiff::Timestamp;
+use letterlock_address::{Domain, Mailbox, ReversePath};
+use letterlock_vault::{AccountId, DeliveryId, SealTo};
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use crate::error::QueueError;
+use crate::model::{EntryId, Filing, RowId, RowKind, RowState, Seal};
+use crate::prepare::seal_filing;
+use crate::queue::{Queue, blocking};
+use crate::schema::{self, Head};
+use crate::settle::{self, Left};
+use crate::sql::{self, HEAD_COLUMNS};
+
+/// Rows changed by one job.
+const PAGE: u32 = 200;
+
+/// What an operator's word is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// All recipients of a message that are under way.
+    Message(DeliveryId),
+    /// One of them, by its address (compared in canonical form).
+    Recipient(DeliveryId, Mailbox),
+}
+
+/// Where waiting mail goes.
+#[derive(Clone)]
+pub enum Adoption {
+    /// Into an account's INBOX. Sealed for its owner, the mail cannot be read by the server any more.
+    Local {
+        /// Whose.
+        account: AccountId,
+        /// Who can read it until it is filed.
+        seal: Seal,
+    },
+    /// To an address elsewhere, in place of the one it was sent to; due at once.
+    Remote(Mailbox),
+}
+
+#[derive(Clone, Copy)]
+enum Order {
+    Hold,
+    Release(i64),
+    Retry(i64),
+    Cancel,
+}
+
+impl Queue {
+    /// Stops the message for these recipients until it is released. The number of them.
+    ///
+    /// # Errors
+    /// `NoSuchMessage`, `NoSuchRecipient`, `Vault`.
+    pub async fn hold(&self, subject: Subject) -> Result<usize, QueueError> {
+        self.order(subject, Order::Hold).await
+    }
+
+    /// Lets it go on, remote ones at once. The number of recipients that were held.
+    ///
+    /// # Errors
+    /// As [`Queue::hold`].
+    pub async fn release(&self, subject: Subject, now: Timestamp) -> Result<usize, QueueError> {
+        self.order(subject, Order::Release(now.as_microsecond())).await
+    }
+
+    /// Makes what is under way due now; what is parked is offered to delivery again. Held recipients stay held. The
+    /// number of recipients that this concerns.
+    ///
+    /// # Errors
+    /// As [`Queue::hold`].
+    pub async fn retry(&self, subject: Subject, now: Timestamp) -> Result<usize, QueueError> {
+        self.order(subject, Order::Retry(now.as_microsecond())).await
+    }
+
+    /// Takes the message out of the queue for these recipients, without a notification. The number of them.
+    ///
+    /// # Errors
+    /// As [`Queue::hold`].
+    pub async fn cancel(&self, subject: Subject) -> Result<usize, QueueError> {
+        self.order(subject, Order::Cancel).await
+    }
+
+    /// Puts everything that is due on hold: after a restore, when it may have been sent long ago. The number of
+    /// recipients. Durable.
+    ///
+    /// # Errors
+    /// `Vault`.
+    pub async fn hold_outbound(&self) -> Result<usize, QueueError> {
+        self.paged(|transaction| {
+            let sql = "UPDATE rows SET state = 'held', next_attempt = NULL
+                       WHERE row IN (SELECT row FROM rows WHERE state = 'due' LIMIT ?)";
+            Ok((transaction.execute(sql, [PAGE])?, Left::default()))
+        })
+        .await
+    }
+
+    /// Drops everything that is under way to an account: it is removed, or its keys are. The number of messages.
+    /// Durable.
+    ///
+    /// # Errors
+    /// `Vault`.
+    pub async fn discard_account(&self, account: AccountId) -> Result<usize, QueueError> {
+        self.flush().await?;
+        self.paged(move |transaction| {
+            let mut rows: Vec<RowId> = Vec::new();
+            for state in ["parked", "held"] {
+                let sql =
+                    format!("SELECT row FROM rows WHERE state = '{state}' AND account = ? LIMIT ?");
+                let mut statement = transaction.prepare_cached(&sql)?;
+                let found =
+                    statement.query_map(params![account, PAGE], |row| row.get(0).map(RowId))?;
+                rows.extend(found.collect::<rusqlite::Result<Vec<_>>>()?);
+            }
+            Ok((rows.len(), settle::delete_filed(transaction, &rows)?))
+        })
+        .await
+    }
+
+    /// Domains whose role addresses have mail waiting.
+    ///
+    /// # Errors
+    /// `Vault`, `Row`.
+    pub async fn waiting_domains(&self) -> Result<Vec<Domain>, QueueError> {
+        self.database
+            .read(|connection| {
+                let mut next = connection.prepare_cached(sql::WAITING_DOMAIN)?;
+                let mut domains: Vec<Domain> = Vec::new();
+                let mut last = String::new();
+                while let Some(domain) =
+                    next.query_row([&last], |row| row.get::<_, Option<String>>(0))?
+                {
+                    domains.push(schema::domain(&domain)?);
+                    last = domain;
+                }
+                Ok(domains)
+            })
+            .await
+    }
+
+    /// Gives the mail that waits for a domain's role addresses to whom the roles lead now. The number of recipients.
+    /// Durable. What is held stays as it is.
+    ///
+    /// # Errors
+    /// `Vault`; `Seal` and `Damaged` name the message that is in the way.
+    pub async fn adopt_waiting(
+        &self,
+        domain: &Domain,
+        adoption: Adoption,
+        now: Timestamp,
+    ) -> Result<usize, QueueError> {
+        let mut adopted = 0;
+        loop {
+            let page = self.waiting_page(domain.clone()).await?;
+            if page.is_empty() {
+                return Ok(adopted);
+            }
+            let mut sealed = Vec::with_capacity(page.len());
+            for waiting in page {
+                sealed.push(self.seal_waiting(waiting, &adoption).await?);
+            }
+            let adoption = adoption.clone();
+            let remote = matches!(adoption, Adoption::Remote(_));
+            let (changed, left) = self
+                .database
+                .commit(move |transaction| {
+                    let changed = adopt(transaction, &sealed, &adoption, now)?;
+                    let entries = sealed.iter().map(|waiting| waiting.row.entry());
+                    Ok::<_, QueueError>((changed, settle::settle_all(transaction, entries)?))
+                })
+                .await?;
+            adopted += changed;
+            self.note(left);
+            self.ring(remote, !remote);
+        }
+    }
+
+    async fn waiting_page(&self, domain: Domain) -> Result<Vec<Waiting>, QueueError> {
+        self.database
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(sql::WAITING)?;
+                let mut rows = statement.query(params![domain.as_str(), PAGE])?;
+                let mut page = Vec::new();
+                while let Some(row) = rows.next()? {
+                    page.push(Waiting {
+                        head: Head::read(row)?,
+                        row: RowId(row.get(HEAD_COLUMNS)?),
+                        orcpt: row.get(HEAD_COLUMNS + 1)?,
+                        server_key: row.get(HEAD_COLUMNS + 2)?,
+                    });
+                }
+                Ok(page)
+            })
+            .await
+    }
+
+    /// Makes the envelope by which an owner opens what so far the server's copy is, if it is for an owner.
+    async fn seal_waiting(
+        &self,
+        waiting: Waiting,
+        adoption: &Adoption,
+    ) -> Result<Sealed, QueueError> {
+        let Waiting { head, row, orcpt, server_key } = waiting;
+        let Adoption::Local { seal: Seal::Owner(seal_to), .. } = adoption else {
+            return Ok(Sealed { row, envelope: None, private: None });
+        };
+        let id = head.id;
+        let wrapped = server_key.ok_or(QueueError::Damaged { id, part: "the key of its body" })?;
+        let content = self.unwrap_key(id, &wrapped)?;
+        let filing = Filing {
+            folder: "INBOX".to_owned(),
+            flags: Vec::new(),
+            reverse_path: head.reverse_path.unwrap_or(ReversePath::Null),
+            orcpt,
+            ret: head.ret,
+            envid: head.envid,
+        };
+        let private = seal_filing(&content, id, row.position(), filing)?;
+        let wrap = {
+            let seal_to = seal_to.clone();
+            move || seal_to.wrap(&content, id).map_err(|source| QueueError::Seal { id, source })
+        };
+        let envelope = match seal_to {
+            SealTo::Door { .. } => wrap()?,
+            SealTo::Public { .. } => blocking(wrap).await??,
+        };
+        Ok(Sealed { row, envelope: Some(envelope.0), private: Some(private) })
+    }
+
+    async fn order(&self, subject: Subject, order: Order) -> Result<usize, QueueError> {
+        self.flush().await?;
+        let (changed, remote, local, left) = self
+            .database
+            .commit(move |transaction| {
+                let rows = find(transaction, &subject)?;
+                let (mut changed, mut remote, mut local) = (0, false, false);
+                for (row, kind, state) in rows {
+                    if obey(transaction, row, kind, state, order)? {
+                        changed += 1;
+                        remote |= kind == RowKind::Remote;
+                        local |= kind == RowKind::Local;
+                    }
+                }
+                let (Subject::Message(id) | Subject::Recipient(id, _)) = subject;
+                let left = match (order, entry_of(transaction, id)?) {
+                    (Order::Cancel, Some(entry)) => settle::settle(transaction, entry)?,
+                    _ => Left::default(),
+                };
+                Ok::<_, QueueError>((changed, remote, local, left))
+            })
+            .await?;
+        self.note(left);
+        if matches!(order, Order::Release(_) | Order::Retry(_)) {
+            self.ring(remote, local);
+        }
+        Ok(changed)
+    }
+
+    /// Repeats a commit until it changes nothing more.
+    async fn paged(
+        &self,
+        job: impl Fn(&Transaction<'_>) -> Result<(usize, Left), QueueError> + Clone + Send + 'static,
+    ) -> Result<usize, QueueError> {
+        let mut total = 0;
+        loop {
+            let (changed, left) = self.database.commit(job.clone()).await?;
+            self.note(left);
+            if changed == 0 {
+                return Ok(total);
+            }
+            total += changed;
+        }
+    }
+}
+
+struct Waiting {
+    head: Head,
+    row: RowId,
+    orcpt: Option<String>,
+    server_key: Option<Vec<u8>>,
+}
+
+struct Sealed {
+    row: RowId,
+    envelope: Option<Vec<u8>>,
+    private: Option<Vec<u8>>,
+}
+
+pub(crate) fn entry_of(
+    connection: &rusqlite::Connection,
+    id: DeliveryId,
+) -> Result<Option<EntryId>, QueueError> {
+    let found = connection.query_row(sql::ENTRY_OF, [id], |row| row.get(0).map(EntryId));
+    Ok(found.optional()?)
+}
+
+/// The live rows that are meant.
+fn find(
+    transaction: &Transaction<'_>,
+    subject: &Subject,
+) -> Result<Vec<(RowId, RowKind, RowState)>, QueueError> {
+    let (id, recipient) = match subject {
+        Subject::Message(id) => (*id, None),
+        Subject::Recipient(id, recipient) => (*id, Some(recipient)),
+    };
+    let (first, last) = entry_of(transaction, id)?.ok_or(QueueError::NoSuchMessage(id))?.rows();
+    let mut statement = transaction
+        .prepare_cached("SELECT row, kind, state, address FROM rows WHERE row BETWEEN ? AND ?")?;
+    let mut rows = statement.query([first, last])?;
+    let wanted = recipient.map(Mailbox::canonical);
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let state = schema::state(&row.get::<_, String>(2)?)?;
+        let address = schema::mailbox(&row.get::<_, String>(3)?)?;
+        if state.is_live() && wanted.as_ref().is_none_or(|wanted| *wanted == address.canonical()) {
+            found.push((RowId(row.get(0)?), schema::kind(&row.get::<_, String>(1)?)?, state));
+        }
+    }
+    match recipient {
+        Some(recipient) if found.is_empty() => {
+            Err(QueueError::NoSuchRecipient { id, recipient: recipient.clone() })
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Carries out an order for one row; whether it concerned it.
+fn obey(
+    transaction: &Transaction<'_>,
+    row: RowId,
+    kind: RowKind,
+    state: RowState,
+    order: Order,
+) -> Result<bool, QueueError> {
+    let set = |state: RowState, next: Option<i64>| {
+        let sql = "UPDATE rows SET state = ?, next_attempt = ? WHERE row = ?";
+        transaction.execute(sql, params![state.as_str(), next, row.0])
+    };
+    let due = |now: i64| (kind == RowKind::Remote).then_some(now);
+    match (order, state) {
+        (Order::Hold, RowState::Held) => return Ok(false),
+        (Order::Hold, _) => set(RowState::Held, None)?,
+        (Order::Release(now), RowState::Held) => set(kind.first_state(), due(now))?,
+        (Order::Release(_), _) | (Order::Retry(_), RowState::Held | RowState::Waiting) => {
+            return Ok(false);
+        }
+        (Order::Retry(now), _) => set(state, due(now))?,
+        (Order::Cancel, _) => transaction.execute("DELETE FROM rows WHERE row = ?", [row.0])?,
+    };
+    Ok(true)
+}
+
+fn adopt(
+    transaction: &Transaction<'_>,
+    sealed: &[Sealed],
+    adoption: &Adoption,
+    now: Timestamp,
+) -> Result<usize, QueueError> {
+    let mut changed = 0;
+    for Sealed { row, envelope, private } in sealed {
+        changed += match adoption {
+            Adoption::Remote(address) => transaction
+                .prepare_cached(
+                    "UPDATE rows SET kind = 'remote', state = 'due', address = ?, domain = ?, next_attempt = ?
+                     WHERE row = ? AND state = 'waiting'",
+                )?
+                .execute(params![address.to_string(), address.domain.as_str(), now.as_microsecond(), row.0])?,
+            Adoption::Local { account, .. } => transaction
+                .prepare_cached(
+                    "UPDATE rows SET kind = 'local', state = 'parked', account = ?, envelope = ?, private = ?,
+                         orcpt = iif(?3 IS NULL, orcpt, NULL)
+                     WHERE row = ? AND state = 'waiting'",
+                )?
+                .execute(params![account, envelope, private, row.0])?,
+        };
+    }
+    Ok(changed)
+}

@@ -1,0 +1,8 @@
+//! The queue over a real encrypted database.
+
+mod large;
+mod local;
+mod operate;
+mod outbound;
+mod thief;
+mod world;
