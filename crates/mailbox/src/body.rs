@@ -1,0 +1,394 @@
+//! Bodies: what is computed once when a message comes in, how it is stored, shared, read and let go.
+//!
+//! A body is described (ENVELOPE, BODYSTRUCTURE), hashed and packed on the caller's side, before any SQLite
+//! job. What is larger than [`LARGE`] goes into the file in earlier transactions, under an entry that counts
+//! as *incomplete* (`refs` = −1) until the message's own transaction adopts it.
+
+use bytes::Bytes;
+use letterlock_vault::{Database, Key};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::MailboxError;
+use crate::folder_row::signed;
+use crate::pack::{pack, unpack};
+use crate::structure::{self, Description};
+use crate::types::EmailId;
+
+/// Octets of a piece of a body.
+pub(crate) const CHUNK: usize = 64 * 1024;
+/// Bodies longer than this are written in earlier transactions, in octets.
+pub(crate) const LARGE: usize = 256 * 1024;
+/// Up to this size a message is prepared right on the async worker: it takes less than a hop to another thread.
+const INLINE: usize = 48 * 1024;
+/// How many pieces one transaction of an upload, or of a clearing, takes.
+pub(crate) const CHUNKS_PER_JOB: usize = 8;
+
+/// A message made ready to be stored.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) size: u64,
+    pub(crate) email: EmailId,
+    header_length: usize,
+    hash: [u8; 32],
+    description: Description,
+    header: Vec<u8>,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    /// All pieces, packed.
+    Pieces(Vec<Vec<u8>>),
+    /// Not packed yet: what follows the header.
+    Large(Bytes),
+    /// In the file already, as the incomplete body of this id.
+    Uploaded(i64),
+}
+
+impl Prepared {
+    /// Describes, hashes and packs a message. `hash_key` is the file's.
+    pub(crate) async fn new(bytes: Bytes, hash_key: &Key) -> Self {
+        if bytes.len() <= INLINE {
+            return Self::compute(&bytes, hash_key);
+        }
+        let (message, key) = (bytes.clone(), hash_key.clone());
+        match tokio::task::spawn_blocking(move || Self::compute(&message, &key)).await {
+            Ok(prepared) => prepared,
+            // The pool of blocking threads is gone: the process is ending, or a parser broke on this message.
+            Err(_) => Self::undescribed(&bytes, hash_key),
+        }
+    }
+
+    fn compute(bytes: &Bytes, hash_key: &Key) -> Self {
+        Self::assemble(bytes, hash_key, structure::describe(bytes))
+    }
+
+    fn undescribed(bytes: &Bytes, hash_key: &Key) -> Self {
+        Self::assemble(bytes, hash_key, structure::describe(b"\r\n"))
+    }
+
+    fn assemble(bytes: &Bytes, hash_key: &Key, description: Description) -> Self {
+        let header_length = structure::header_length(bytes);
+        let rest = bytes.slice(header_length..);
+        let content = if rest.len() > LARGE {
+            Content::Large(rest)
+        } else {
+            Content::Pieces(rest.chunks(CHUNK).map(pack).collect())
+        };
+        Self {
+            size: bytes.len() as u64,
+            email: EmailId((ulid::Ulid::generate().random() as i64) & i64::MAX),
+            header_length,
+            hash: *blake3::keyed_hash(hash_key.expose(), bytes).as_bytes(),
+            description,
+            header: pack(&bytes[..header_length]),
+            content,
+        }
+    }
+
+    /// Whether [`Prepared::upload`] has to come before [`Prepared::store`].
+    pub(crate) fn is_large(&self) -> bool {
+        matches!(self.content, Content::Large(_))
+    }
+
+    /// Writes a large body's pieces under an incomplete entry, a few in each transaction.
+    pub(crate) async fn upload(mut self, db: &Database) -> Result<Self, MailboxError> {
+        let Content::Large(rest) = &self.content else { return Ok(self) };
+        let rest = rest.clone();
+        let (size, header_length, email, hash) =
+            (self.size, self.header_length, self.email, self.hash);
+        let id: i64 = db
+            .write::<_, MailboxError>(move |tx| {
+                insert_row(tx, -1, size, header_length, &hash, email, &Description::default())
+            })
+            .await?;
+        let step = CHUNK * CHUNKS_PER_JOB;
+        for start in (0..rest.len()).step_by(step) {
+            let part = rest.slice(start..rest.len().min(start + step));
+            let pieces = tokio::task::spawn_blocking(move || {
+                part.chunks(CHUNK).map(pack).collect::<Vec<_>>()
+            })
+            .await
+            .map_err(|_| MailboxError::Locked)?;
+            let first = start / CHUNK;
+            db.write::<_, MailboxError>(move |tx| insert_pieces(tx, id, first, &pieces)).await?;
+        }
+        self.content = Content::Uploaded(id);
+        Ok(self)
+    }
+
+    /// Stores the body with one reference, or completes the uploaded one; answers its id.
+    pub(crate) fn store(&self, conn: &Connection) -> Result<i64, MailboxError> {
+        let id = match &self.content {
+            Content::Pieces(pieces) => {
+                let id = insert_row(
+                    conn,
+                    1,
+                    self.size,
+                    self.header_length,
+                    &self.hash,
+                    self.email,
+                    &self.description,
+                )?;
+                insert_pieces(conn, id, 0, pieces)?;
+                id
+            }
+            Content::Uploaded(id) => {
+                let completed = conn
+                    .prepare_cached(
+                        "UPDATE bodies SET refs = 1, envelope = ?2, structure = ?3 WHERE id = ?1 AND refs = -1 AND \
+                         email = ?4",
+                    )?
+                    .execute(params![id, self.description.envelope, self.description.structure, self.email.0])?;
+                if completed != 1 {
+                    // The file was closed and recovered in between; the upload is garbage.
+                    return Err(MailboxError::Storage(letterlock_vault::VaultError::from(
+                        rusqlite::Error::QueryReturnedNoRows,
+                    )));
+                }
+                *id
+            }
+            Content::Large(_) => {
+                return Err(MailboxError::damaged("a large body was not uploaded"));
+            }
+        };
+        conn.prepare_cached("INSERT INTO headers(body, data, simple) VALUES (?1, ?2, ?3)")?
+            .execute(params![id, self.header, self.description.body])?;
+        Ok(id)
+    }
+
+    /// Marks an upload that found no use as garbage.
+    pub(crate) async fn abandon(&self, db: &Database) {
+        if let Content::Uploaded(id) = self.content {
+            let marked = db
+                .write::<_, MailboxError>(move |tx| {
+                    Ok(tx.execute("UPDATE bodies SET refs = 0 WHERE id = ?1 AND refs = -1", [id])?)
+                })
+                .await;
+            // Not marked is not lost: the next open takes incomplete bodies away.
+            tracing::debug!(done = marked.is_ok(), "upload abandoned");
+        }
+    }
+}
+
+fn insert_row(
+    conn: &Connection,
+    refs: i64,
+    size: u64,
+    header_length: usize,
+    hash: &[u8; 32],
+    email: EmailId,
+    description: &Description,
+) -> Result<i64, MailboxError> {
+    conn.prepare_cached(
+        "INSERT INTO bodies(refs, size, header, hash, email, envelope, structure) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        refs,
+        signed(size),
+        header_length as i64,
+        hash,
+        email.0,
+        description.envelope,
+        description.structure
+    ])?;
+    Ok(conn.last_insert_rowid())
+}
+
+fn insert_pieces(
+    conn: &Connection,
+    body: i64,
+    first: usize,
+    pieces: &[Vec<u8>],
+) -> Result<(), MailboxError> {
+    let mut insert = conn.prepare_cached("INSERT INTO chunks(id, data) VALUES (?1, ?2)")?;
+    for (number, piece) in (first..).zip(pieces) {
+        insert.execute(params![chunk_id(body, number), piece])?;
+    }
+    Ok(())
+}
+
+/// Pieces of a body lie together, in order.
+pub(crate) fn chunk_id(body: i64, number: usize) -> i64 {
+    (body << 20) | number as i64
+}
+
+/// Gives the body one more message.
+pub(crate) fn share(conn: &Connection, body: i64) -> Result<(), MailboxError> {
+    conn.prepare_cached("UPDATE bodies SET refs = refs + 1 WHERE id = ?1 AND refs > 0")?
+        .execute([body])?;
+    Ok(())
+}
+
+/// Takes one message from the body. The last one takes a small body along; a large one becomes garbage, which
+/// is cleared in slices later. Answers whether there is garbage now.
+pub(crate) fn release(conn: &Connection, body: i64) -> Result<bool, MailboxError> {
+    let left: Option<(i64, i64)> = conn
+        .prepare_cached("UPDATE bodies SET refs = refs - 1 WHERE id = ?1 RETURNING refs, size")?
+        .query_row([body], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match left {
+        Some((refs, size)) if refs <= 0 && size <= LARGE as i64 => {
+            remove_pieces(conn, body, LARGE / CHUNK + 1)?;
+            remove_entry(conn, body)?;
+            Ok(false)
+        }
+        Some((refs, _)) => Ok(refs <= 0),
+        None => Ok(false),
+    }
+}
+
+/// Removes up to `limit` pieces from the end; answers how many there were.
+pub(crate) fn remove_pieces(
+    conn: &Connection,
+    body: i64,
+    limit: usize,
+) -> Result<usize, MailboxError> {
+    Ok(conn
+        .prepare_cached(
+            "DELETE FROM chunks WHERE id IN (SELECT id FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3)",
+        )?
+        .execute(params![chunk_id(body, 0), chunk_id(body + 1, 0), limit as i64])?)
+}
+
+pub(crate) fn remove_entry(conn: &Connection, body: i64) -> Result<(), MailboxError> {
+    conn.prepare_cached("DELETE FROM headers WHERE body = ?1")?.execute([body])?;
+    conn.prepare_cached("DELETE FROM bodies WHERE id = ?1")?.execute([body])?;
+    Ok(())
+}
+
+/// A stored body as packed pieces, so that unpacking is done away from the file's executor.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    id: i64,
+    email: i64,
+    size: usize,
+    header_length: usize,
+    header: Vec<u8>,
+    pieces: Vec<Vec<u8>>,
+}
+
+impl Packed {
+    /// Reads header and first pieces of the body of that id.
+    pub(crate) fn start(conn: &Connection, id: i64) -> Result<Option<Self>, MailboxError> {
+        let Some(mut packed) = Self::find(conn, id)? else { return Ok(None) };
+        packed.read_pieces(conn)?;
+        Ok(Some(packed))
+    }
+
+    fn find(conn: &Connection, id: i64) -> Result<Option<Self>, MailboxError> {
+        Ok(conn
+            .prepare_cached("SELECT b.email, b.size, b.header, h.data FROM bodies b JOIN headers h ON h.body = b.id WHERE b.id = ?1")?
+            .query_row([id], |row| {
+                Ok(Self {
+                    id,
+                    email: row.get(0)?,
+                    size: row.get::<_, i64>(1)? as usize,
+                    header_length: row.get::<_, i64>(2)? as usize,
+                    header: row.get(3)?,
+                    pieces: Vec::new(),
+                })
+            })
+            .optional()?)
+    }
+
+    /// Reads the header alone; only [`Packed::unpack_header`] is of use then.
+    pub(crate) fn header_only(conn: &Connection, id: i64) -> Result<Option<Self>, MailboxError> {
+        Self::find(conn, id)
+    }
+
+    fn piece_count(&self) -> usize {
+        (self.size - self.header_length.min(self.size)).div_ceil(CHUNK)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.pieces.len() >= self.piece_count()
+    }
+
+    fn read_pieces(&mut self, conn: &Connection) -> Result<(), MailboxError> {
+        let from = chunk_id(self.id, self.pieces.len());
+        let mut query = conn.prepare_cached(
+            "SELECT data FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3",
+        )?;
+        let mut rows =
+            query.query(params![from, chunk_id(self.id + 1, 0), CHUNKS_PER_JOB as i64])?;
+        let mut some = false;
+        while let Some(row) = rows.next()? {
+            self.pieces.push(row.get(0)?);
+            some = true;
+        }
+        if !some && !self.is_whole() {
+            return Err(MailboxError::damaged("a piece of a body is missing"));
+        }
+        Ok(())
+    }
+
+    /// Reads on, in jobs of a few pieces. None if the message went meanwhile.
+    pub(crate) async fn complete(mut self, db: &Database) -> Result<Option<Self>, MailboxError> {
+        while !self.is_whole() {
+            let next = db
+                .read::<_, MailboxError>(move |conn| {
+                    let email: Option<i64> = conn
+                        .prepare_cached("SELECT email FROM bodies WHERE id = ?1")?
+                        .query_row([self.id], |row| row.get(0))
+                        .optional()?;
+                    if email != Some(self.email) {
+                        return Ok(None);
+                    }
+                    match self.read_pieces(conn) {
+                        // Cleared from its end since its last message went.
+                        Err(MailboxError::Damaged(_)) if is_garbage(conn, self.id)? => Ok(None),
+                        Err(error) => Err(error),
+                        Ok(()) => Ok(Some(self)),
+                    }
+                })
+                .await?;
+            let Some(next) = next else { return Ok(None) };
+            self = next;
+        }
+        Ok(Some(self))
+    }
+
+    /// The message, octet by octet.
+    pub(crate) async fn unpack(self) -> Result<Bytes, MailboxError> {
+        if self.size <= LARGE {
+            return self.unpack_now();
+        }
+        tokio::task::spawn_blocking(move || self.unpack_now())
+            .await
+            .map_err(|_| MailboxError::Locked)?
+    }
+
+    /// The header block.
+    pub(crate) fn unpack_header(&self) -> Result<Bytes, MailboxError> {
+        let mut out = Vec::with_capacity(self.header_length);
+        unpack(&self.header, self.header_length, &mut out)?;
+        Ok(out.into())
+    }
+
+    pub(crate) fn unpack_now(&self) -> Result<Bytes, MailboxError> {
+        let mut out = Vec::with_capacity(self.size);
+        unpack(&self.header, self.header_length, &mut out)?;
+        for piece in &self.pieces {
+            let length = CHUNK.min(self.size.saturating_sub(out.len()));
+            unpack(piece, length, &mut out)?;
+        }
+        if out.len() != self.size {
+            return Err(MailboxError::damaged("a body has not the length it should have"));
+        }
+        Ok(out.into())
+    }
+
+    /// Octets of the whole message.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+}
+
+fn is_garbage(conn: &Connection, body: i64) -> Result<bool, MailboxError> {
+    let refs: Option<i64> = conn
+        .prepare_cached("SELECT refs FROM bodies WHERE id = ?1")?
+        .query_row([body], |row| row.get(0))
+        .optional()?;
+    Ok(refs.is_none_or(|refs| refs <= 0))
+}

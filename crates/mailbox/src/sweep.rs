@@ -1,0 +1,117 @@
+//! Clearing away, in slices: messages of deleted folders, large bodies that nobody has any more, and what a
+//! crash left of a COPY.
+
+use rusqlite::{OptionalExtension, params};
+
+use crate::body::{self, CHUNKS_PER_JOB};
+use crate::change_jobs::{Moved, Which, expunge};
+use crate::error::MailboxError;
+use crate::live::Live;
+use crate::types::{FolderId, UidRanges};
+use crate::work::{Attempt, Work};
+
+/// How many messages of a deleted folder one job takes away with their bodies.
+const DOOMED: usize = 200;
+
+/// Clears everything that is to be cleared.
+pub(crate) async fn run(live: &Live) -> Result<(), MailboxError> {
+    while live.loose(|work| Ok(Attempt::Done(step(work)?))).await? {}
+    Ok(())
+}
+
+/// One slice; answers whether there may be more.
+fn step(work: &Work<'_>) -> Result<bool, MailboxError> {
+    let doomed: Option<i64> = work
+        .tx
+        .prepare_cached("SELECT id FROM folders WHERE name IS NULL LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    if let Some(folder) = doomed {
+        clear_folder(work, folder)?;
+        return Ok(true);
+    }
+    let body: Option<i64> = work
+        .tx
+        .prepare_cached("SELECT id FROM bodies WHERE refs < 1 AND refs = 0 LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    let Some(body) = body else { return Ok(false) };
+    if body::remove_pieces(work.tx, body, CHUNKS_PER_JOB)? < CHUNKS_PER_JOB {
+        body::remove_entry(work.tx, body)?;
+    }
+    Ok(true)
+}
+
+fn clear_folder(work: &Work<'_>, folder: i64) -> Result<(), MailboxError> {
+    let slice: Vec<(u32, i64)> = work
+        .tx
+        .prepare_cached("SELECT uid, body FROM messages WHERE folder = ?1 ORDER BY uid LIMIT ?2")?
+        .query_map(params![folder, DOOMED as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut delete =
+        work.tx.prepare_cached("DELETE FROM messages WHERE folder = ?1 AND uid = ?2")?;
+    for (uid, body) in &slice {
+        delete.execute(params![folder, uid])?;
+        body::release(work.tx, *body)?;
+    }
+    if slice.len() < DOOMED {
+        work.tx.execute("DELETE FROM expunged WHERE folder = ?1", [folder])?;
+        work.tx.execute("DELETE FROM keywords WHERE folder = ?1", [folder])?;
+        work.tx.execute("DELETE FROM folders WHERE id = ?1", [folder])?;
+    }
+    Ok(())
+}
+
+/// Takes back copies that were noted and never finished: all of them, or those of one COPY.
+pub(crate) async fn undo_copies(
+    live: &Live,
+    only: Option<(FolderId, Vec<(u32, u32)>)>,
+) -> Result<Vec<Moved>, MailboxError> {
+    let noted = match only {
+        Some((folder, ranges)) => {
+            ranges.into_iter().map(|(first, last)| (folder.0, first, last)).collect()
+        }
+        None => {
+            live.read(|conn, _| {
+                let mut query = conn.prepare("SELECT folder, first, last FROM copying")?;
+                let rows =
+                    query.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+                Ok(rows.collect::<Result<Vec<(i64, u32, u32)>, _>>()?)
+            })
+            .await?
+        }
+    };
+    let mut moved = Vec::new();
+    for (folder, first, last) in noted {
+        let ranges = UidRanges::from_ranges([(first, last)]);
+        let undone = live.loose(move |work| undo(work, folder, &ranges, first)).await?;
+        moved.extend(undone);
+    }
+    Ok(moved)
+}
+
+/// Takes back one slice: no more than a job may do.
+fn undo(
+    work: &Work<'_>,
+    folder: i64,
+    ranges: &UidRanges,
+    first: u32,
+) -> Result<Attempt<Option<Moved>>, MailboxError> {
+    let moved = match expunge(work, FolderId(folder), ranges, 0, Which::Any) {
+        Ok(Attempt::Done(removed)) => removed.moved,
+        Ok(Attempt::Reserve(shortage)) => return Ok(Attempt::Reserve(shortage)),
+        // Deleted meanwhile: its messages go with it.
+        Err(MailboxError::NoSuchFolder) => None,
+        Err(error) => return Err(error),
+    };
+    forget(work, folder, first)?;
+    Ok(Attempt::Done(moved))
+}
+
+/// A noted slice is finished with.
+pub(crate) fn forget(work: &Work<'_>, folder: i64, first: u32) -> Result<(), MailboxError> {
+    work.tx
+        .prepare_cached("DELETE FROM copying WHERE folder = ?1 AND first = ?2")?
+        .execute(params![folder, first])?;
+    Ok(())
+}
