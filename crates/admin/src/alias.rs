@@ -1,0 +1,48 @@
+//! Aliases.
+
+use jiff::Timestamp;
+use letterlock_directory::Alias;
+
+use crate::domain::{parse_address, parse_domain};
+use crate::{Admin, AdminError, AliasRequest, AliasRow, Response};
+
+impl Admin {
+    /// Carries out `alias …`.
+    pub(crate) async fn alias(&self, request: AliasRequest) -> Result<Response, AdminError> {
+        match request {
+            AliasRequest::Add { address, targets } => {
+                let source = parse_address(&address)?;
+                let targets = targets.iter().map(|target| parse_address(target)).collect::<Result<
+                    Vec<_>,
+                    _,
+                >>(
+                )?;
+                self.directory.add_alias(source.clone(), targets, Timestamp::now()).await?;
+                Ok(Response::Done(format!("mail for {source} goes to its targets now")))
+            }
+            AliasRequest::List { domain } => {
+                let domain = domain.as_deref().map(parse_domain).transpose()?;
+                let snapshot = self.directory.snapshot();
+                let wanted = |alias: &&std::sync::Arc<Alias>| {
+                    domain.as_ref().is_none_or(|d| alias.source.domain == *d)
+                };
+                let mut rows: Vec<AliasRow> =
+                    snapshot.aliases().filter(wanted).map(|alias| row(alias)).collect();
+                rows.sort_by(|a, b| a.address.cmp(&b.address));
+                Ok(Response::Aliases(rows))
+            }
+            AliasRequest::Remove { address } => {
+                let source = parse_address(&address)?;
+                self.directory.remove_alias(&source, None).await?;
+                Ok(Response::Done(format!("alias {source} removed")))
+            }
+        }
+    }
+}
+
+fn row(alias: &Alias) -> AliasRow {
+    AliasRow {
+        address: alias.source.to_string(),
+        targets: alias.targets.iter().map(ToString::to_string).collect(),
+    }
+}

@@ -1,0 +1,67 @@
+//! What operators do: domains, accounts, aliases, the queue.
+//!
+//! [`Admin`] carries out a [`Request`] and answers with a [`Response`]; it neither
+//! prints nor asks. The command line, the control socket of a running server and, in
+//! time, the web console all use it, so that a command means the same everywhere.
+//! [`control`] is the socket.
+
+mod account;
+mod alias;
+pub mod control;
+mod domain;
+mod error;
+mod queue;
+mod request;
+mod response;
+
+use std::sync::Arc;
+
+use letterlock_delivery::Intake;
+use letterlock_directory::Directory;
+use letterlock_dns::Resolver;
+use letterlock_login::Login;
+use letterlock_mailbox::Mailboxes;
+use letterlock_queue::Queue;
+use letterlock_vault::ServerKey;
+
+pub use error::AdminError;
+pub use request::{
+    AccountChange, AccountRequest, AliasRequest, DomainRequest, QueueRequest, Request, Secret,
+};
+pub use response::{
+    AccountDetails, AccountRow, AliasRow, AppPasswordRow, Check, DnsRecord, DomainDetails,
+    DomainRow, NewSecret, QueueDetails, QueueRow, RecipientRow, Response, SessionRow,
+};
+
+/// Carries out requests on the server's own handles.
+pub struct Admin {
+    /// Our name, for MX records.
+    pub hostname: String,
+    /// Who exists.
+    pub directory: Arc<Directory>,
+    /// The accounts' mail.
+    pub mailboxes: Arc<Mailboxes>,
+    /// Messages under way.
+    pub queue: Arc<Queue>,
+    /// Finds mail that waited for an account.
+    pub intake: Arc<Intake>,
+    /// Sessions, and the way to open a mailbox with a secret.
+    pub login: Arc<Login>,
+    /// For `domain check`.
+    pub resolver: Arc<Resolver>,
+    /// Wraps server-held accounts.
+    pub server_key: Arc<ServerKey>,
+}
+
+impl Admin {
+    /// Carries out one request. What is answered is durable.
+    pub async fn run(&self, request: Request) -> Result<Response, AdminError> {
+        match request {
+            Request::Health => Ok(Response::Done("ok".into())),
+            Request::Domain(request) => self.domain(request).await,
+            Request::Account(request) => self.account(request).await,
+            Request::Alias(request) => self.alias(request).await,
+            Request::Queue(request) => self.queue(request).await,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What comes back: rows and details, ready for a table or for JSON.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Secret;
+
+/// The answer to a request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Response {
+    /// It is done; a sentence for people.
+    Done(String),
+    /// It is done, and these were made. They are shown once.
+    Made(Vec<NewSecret>),
+    /// `domain list`
+    Domains(Vec<DomainRow>),
+    /// `domain show`
+    Domain(DomainDetails),
+    /// `domain dns`
+    Records(Vec<DnsRecord>),
+    /// `domain check`
+    Checks(Vec<Check>),
+    /// `account list`
+    Accounts(Vec<AccountRow>),
+    /// `account show`
+    Account(AccountDetails),
+    /// `account sessions`
+    Sessions(Vec<SessionRow>),
+    /// `account app-password list`
+    AppPasswords(Vec<AppPasswordRow>),
+    /// `alias list`
+    Aliases(Vec<AliasRow>),
+    /// `queue list`
+    Queue(Vec<QueueRow>),
+    /// `queue show`
+    Entry(QueueDetails),
+}
+
+/// A secret that was just made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NewSecret {
+    /// `password`, `recovery-key` or `app-password`.
+    pub kind: String,
+    /// The secret itself.
+    pub secret: Secret,
+}
+
+/// A domain in a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DomainRow {
+    /// Its name in ASCII.
+    pub domain: String,
+    /// How many accounts it has.
+    pub accounts: usize,
+    /// Who gets mail for postmaster and the like, if set.
+    pub contact: Option<String>,
+}
+
+/// A domain in full.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DomainDetails {
+    /// As in the list.
+    #[serde(flatten)]
+    pub row: DomainRow,
+    /// Its name as people write it.
+    pub unicode: String,
+    /// The selectors of its DKIM keys with their algorithms.
+    pub dkim: Vec<String>,
+}
+
+/// A record to publish.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DnsRecord {
+    /// Owner name, with the final dot.
+    pub name: String,
+    /// `MX`, `TXT`, …
+    pub kind: String,
+    /// The value as a zone file has it, long texts split into strings.
+    pub value: String,
+    /// For TXT: the text in one piece, as web forms of DNS hosters want it.
+    pub text: Option<String>,
+}
+
+/// One record compared with what DNS answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Check {
+    /// What was asked.
+    pub name: String,
+    /// `MX`, `TXT`, …
+    pub kind: String,
+    /// Whether mail works with what DNS has.
+    pub ok: bool,
+    /// What was found, and what to do.
+    pub finding: String,
+}
+
+/// An account in a list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AccountRow {
+    /// Its address.
+    pub address: String,
+    /// The name of its folder under `data_dir/accounts`.
+    pub id: String,
+    /// `user-held` or `server-held`.
+    pub keys: String,
+    /// `enabled` or `disabled`.
+    pub state: String,
+    /// `locked`, `draining` or `open`.
+    pub mailbox: String,
+}
+
+/// An account in full.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AccountDetails {
+    /// As in the list.
+    #[serde(flatten)]
+    pub row: AccountRow,
+    /// Display name.
+    pub name: Option<String>,
+    /// Bytes that it holds, mail that waits for its owner included; unknown while it is locked.
+    pub used: Option<u64>,
+    /// Messages that wait for the owner.
+    pub parked: u64,
+    /// When it was made, RFC 3339.
+    pub created: String,
+    /// Which kinds of credentials open it, with their numbers.
+    pub credentials: Vec<String>,
+    /// Live sessions.
+    pub sessions: usize,
+}
+
+/// A live session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// A number, unique while the server runs.
+    pub id: u64,
+    /// `imap`, `pop3` or `submission`.
+    pub protocol: String,
+    /// The client's address.
+    pub ip: String,
+    /// When it logged in, RFC 3339.
+    pub since: String,
+}
+
+/// An app password, without its secret.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AppPasswordRow {
+    /// Its number, for `remove`.
+    pub id: u32,
+    /// What it was named.
+    pub name: String,
+    /// When it was made, RFC 3339.
+    pub created: String,
+}
+
+/// An alias.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AliasRow {
+    /// The address that is no mailbox.
+    pub address: String,
+    /// Where its mail goes.
+    pub targets: Vec<String>,
+}
+
+/// A message under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QueueRow {
+    /// Its id, the same as in logs and in the Received field.
+    pub id: String,
+    /// When it was accepted, RFC 3339.
+    pub received: String,
+    /// Reverse-path, empty for a notification; `None` where only the recipients may know it.
+    pub from: Option<String>,
+    /// How many recipients are not done.
+    pub recipients: usize,
+    /// The recipients' states: `parked`, `due`, `held`, `waiting`, `delivered`, `failed`.
+    pub states: Vec<String>,
+    /// When the next try is due, RFC 3339.
+    pub next_attempt: Option<String>,
+}
+
+/// A message under way, with its recipients.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QueueDetails {
+    /// As in the list.
+    #[serde(flatten)]
+    pub row: QueueRow,
+    /// Each recipient whose mail is not filed yet.
+    pub details: Vec<RecipientRow>,
+}
+
+/// One recipient of a message under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecipientRow {
+    /// The address.
+    pub address: String,
+    /// Its state.
+    pub state: String,
+    /// How many tries there were.
+    pub attempts: u32,
+    /// When the next one is due, RFC 3339.
+    pub next_attempt: Option<String>,
+    /// What was last answered, or why there was no answer.
+    pub last_reply: Option<String>,
+}

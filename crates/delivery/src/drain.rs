@@ -1,0 +1,198 @@
+//! Filing what was parked, when a mailbox is unlocked.
+//!
+//! One task listens to the mailboxes' events and to the queue's bell; each account that
+//! drains gets a task of its own, which works in pages while the owner already reads.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use letterlock_directory::{Directory, KeyMode};
+use letterlock_login::Login;
+use letterlock_mailbox::{AccountState, Drained, Event, Handle, Mailboxes};
+use letterlock_queue::{Parked, Queue, QueueError, RowId};
+use letterlock_vault::AccountId;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+
+use crate::error::FileError;
+use crate::filing;
+
+/// Messages filed between two syncs of the mailbox.
+const PAGE: u32 = 64;
+
+/// Pause after the mailbox or the queue failed; doubles up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Files parked mail. One for the whole server.
+pub struct Drainer {
+    /// Who exists, and which mailboxes the server may open itself.
+    pub directory: Arc<Directory>,
+    /// The accounts' mail.
+    pub mailboxes: Arc<Mailboxes>,
+    /// Where mail is parked.
+    pub queue: Arc<Queue>,
+    /// Opens server-held mailboxes.
+    pub login: Arc<Login>,
+}
+
+/// Rows that cannot be opened: damaged, or sealed to keys that are no more. They stay for
+/// an operator to look at, and the others go past them.
+type Stuck = HashSet<RowId>;
+
+impl Drainer {
+    /// Works until it is dropped.
+    pub async fn run(self: Arc<Self>) {
+        let mut events = self.mailboxes.events();
+        let mut drains: JoinSet<AccountId> = JoinSet::new();
+        let mut running: HashSet<AccountId> = HashSet::new();
+        self.offer_parked().await;
+        loop {
+            let mut begin = Vec::new();
+            tokio::select! {
+                event = events.recv() => match event {
+                    Ok(Event::Draining(account)) => begin.push(account),
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => begin = self.mailboxes.draining(),
+                    Err(RecvError::Closed) => return,
+                },
+                Some(ended) = drains.join_next() => {
+                    if let Ok(account) = ended {
+                        running.remove(&account);
+                        // It may have been told to drain again while its task was ending.
+                        if self.mailboxes.state(account) == AccountState::Draining {
+                            begin.push(account);
+                        }
+                    }
+                }
+                () = self.queue.delivery_bell().notified() => self.offer_parked().await,
+            }
+            for account in begin {
+                if running.insert(account) {
+                    let this = self.clone();
+                    drains.spawn(async move {
+                        this.drain(account).await;
+                        account
+                    });
+                }
+            }
+        }
+    }
+
+    /// Looks for parked mail of mailboxes that are open, or that the server can open.
+    async fn offer_parked(&self) {
+        let mut after = None;
+        loop {
+            let accounts = match self.queue.parked_accounts(after, 256).await {
+                Ok(accounts) => accounts,
+                Err(error) => return tracing::warn!(%error, "cannot look for parked mail"),
+            };
+            let Some(last) = accounts.last() else { return };
+            after = Some(*last);
+            for account in accounts {
+                self.offer(account).await;
+            }
+        }
+    }
+
+    async fn offer(&self, account: AccountId) {
+        if self.mailboxes.state(account) != AccountState::Locked {
+            self.mailboxes.drain_again(account);
+            return;
+        }
+        let Some(account) = self.directory.snapshot().account(account) else { return };
+        if account.mode == KeyMode::ServerHeld
+            && let Err(error) = self.login.unlock_server_held(&account).await
+        {
+            tracing::warn!(account = %account.id, %error, "a server-held mailbox does not open");
+        }
+    }
+
+    /// Files everything that is parked for an account, until nothing is left or it is locked.
+    async fn drain(&self, account: AccountId) {
+        let (mut stuck, mut pause) = (Stuck::new(), PAUSE);
+        while let Some(handle) = self.mailboxes.handle(account) {
+            match self.drain_once(&handle, &mut stuck).await {
+                Ok(Drained::More) => pause = PAUSE,
+                Ok(Drained::Open | Drained::NotDraining) => return,
+                Err(error) => {
+                    tracing::warn!(%account, %error, wait_ms = pause.as_millis(), "parked mail waits");
+                    tokio::select! {
+                        () = handle.closed() => return,
+                        () = tokio::time::sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes once through what is parked, then asks whether that was all.
+    async fn drain_once(&self, handle: &Handle, stuck: &mut Stuck) -> Result<Drained, FileError> {
+        let account = handle.account();
+        let mut after = None;
+        loop {
+            let page = self.queue.parked(account, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.row);
+            self.file_page(handle, &page, stuck).await?;
+        }
+        let known: &Stuck = stuck;
+        let is_empty = async || -> Result<bool, QueueError> {
+            let left = self
+                .queue
+                .parked(
+                    account,
+                    None,
+                    u32::try_from(known.len()).unwrap_or(u32::MAX).saturating_add(1),
+                )
+                .await?;
+            Ok(left.iter().all(|parked| known.contains(&parked.row)))
+        };
+        Ok(self.mailboxes.finish_draining(account, is_empty).await?)
+    }
+
+    /// Files a page, makes it durable, forgets its rows.
+    async fn file_page(
+        &self,
+        handle: &Handle,
+        page: &[Parked],
+        stuck: &mut Stuck,
+    ) -> Result<(), FileError> {
+        let (mut rows, mut keys) = (Vec::with_capacity(page.len()), Vec::with_capacity(page.len()));
+        for parked in page {
+            if stuck.contains(&parked.row) {
+                continue;
+            }
+            match self.file(handle, parked).await {
+                Ok(key) => {
+                    rows.push(parked.row);
+                    keys.push(key);
+                }
+                Err(FileError::Queue(QueueError::Gone)) => {}
+                Err(error) if error.stops_the_account() => return Err(error),
+                Err(error) => {
+                    tracing::error!(delivery = %parked.id, account = %handle.account(), %error, "parked mail cannot be filed");
+                    stuck.insert(parked.row);
+                }
+            }
+        }
+        handle.sync().await?;
+        self.queue.filed(&rows);
+        self.queue.sync().await?;
+        handle.prune_delivered(&keys).await?;
+        Ok(())
+    }
+
+    async fn file(
+        &self,
+        handle: &Handle,
+        parked: &Parked,
+    ) -> Result<(letterlock_vault::DeliveryId, String), FileError> {
+        let delivery = filing::parked(&self.queue, handle, parked).await?;
+        let key = (delivery.id, delivery.recipient.clone());
+        let filed = handle.deliver(delivery).await?;
+        tracing::info!(delivery = %parked.id, account = %handle.account(), ?filed, "filed after waiting");
+        Ok(key)
+    }
+}

@@ -1,0 +1,142 @@
+//! APPEND (RFC 9051 §6.3.12), with several messages at once (RFC 3502).
+
+use letterlock_imap_wire::response::continuation;
+use letterlock_imap_wire::sequence::NumberSet;
+use letterlock_imap_wire::{AppendBegin, Code, Event, InternalDate};
+use letterlock_mailbox::{Flags, NewMessage};
+
+use crate::carry::try_create;
+use crate::connection::Connection;
+use crate::flags;
+use crate::outcome::{Ended, Outcome, Reply, Stop, settle};
+use crate::refresh::refresh;
+use crate::session::{Allowed, State, User, refusal};
+use crate::view::Removals;
+
+/// What the messages of one command may have together, in largest messages: they are in memory until the last one is
+/// there.
+const LARGEST_AT_ONCE: u64 = 2;
+/// What a message costs besides its octets, so that many small ones count, too.
+const EACH: u64 = 512;
+
+/// A message as far as it has come.
+struct Coming {
+    flags: Flags,
+    date: InternalDate,
+    octets: Vec<u8>,
+}
+
+impl Connection<'_> {
+    /// Takes the command's messages, stores them all or none, and answers.
+    pub(crate) async fn append(
+        &mut self,
+        mut state: State,
+        begin: AppendBegin,
+    ) -> Result<State, Ended> {
+        let tag = begin.tag.clone();
+        let outcome = match (refusal(Allowed::AfterLogin, &state), state.user()) {
+            (None, Some(user)) => self.run_append(user, begin).await,
+            (reply, _) => {
+                self.wire.reader().refuse_append();
+                Err(reply.unwrap_or_else(|| Reply::bad("Log in first")).into())
+            }
+        };
+        let reply = settle(outcome)?;
+        if let State::Selected(user, selected) = &mut state {
+            refresh(user, selected, Removals::Told, false, &mut self.wire).await?;
+        }
+        self.complete(&state, Some(&tag), &reply)?;
+        Ok(state)
+    }
+
+    async fn run_append(&mut self, user: &User, begin: AppendBegin) -> Outcome {
+        let name = match target(user, &begin).await {
+            Ok(name) => name,
+            Err(stop) => {
+                // Before the literal is asked for: a large message is not sent for nothing.
+                self.wire.reader().refuse_append();
+                return Err(stop);
+            }
+        };
+        let messages = self.collect(user, begin).await?;
+        keep(user, &name, check(messages)?).await
+    }
+
+    /// Reads messages until the command is complete. Whatever the reader refuses meanwhile is this command.
+    async fn collect(&mut self, user: &User, begin: AppendBegin) -> Result<Vec<Coming>, Stop> {
+        let mut room =
+            self.imap.limits.message_size.saturating_add(EACH).saturating_mul(LARGEST_AT_ONCE);
+        let mut event = Event::AppendBegin(begin);
+        let (mut done, mut current) = (Vec::new(), None::<Coming>);
+        loop {
+            match event {
+                Event::AppendBegin(begin) => {
+                    let left = room.checked_sub(begin.size.saturating_add(EACH));
+                    let too_much = || Reply::no("Too much at once").with(Code::TooBig);
+                    match left.ok_or_else(too_much).and_then(|left| Ok((left, begun(&begin)?))) {
+                        Ok((left, message)) => (room, current) = (left, Some(message)),
+                        Err(reply) => {
+                            self.wire.reader().refuse_append();
+                            return Err(reply.into());
+                        }
+                    }
+                }
+                Event::AppendChunk(octets) => {
+                    if let Some(message) = &mut current {
+                        message.octets.extend_from_slice(&octets);
+                    }
+                }
+                Event::AppendEnd => done.extend(current.take()),
+                Event::AppendDone { .. } => return Ok(done),
+                Event::Continue => continuation(&mut self.wire.out, "Ready for the message"),
+                Event::Bad { text, .. } => return Err(Reply::bad(text).into()),
+                Event::No { code, text, .. } => return Err(Reply::no(text).with(code).into()),
+                Event::Fatal { text } => return Err(Ended::Bye(text.into()).into()),
+                Event::Command(_) | Event::Line(_) => {
+                    return Err(Reply::bad("The message did not come").into());
+                }
+            }
+            event = self.next(Some(user)).await?;
+        }
+    }
+}
+
+/// The target, if it is there.
+async fn target(user: &User, begin: &AppendBegin) -> Result<String, Stop> {
+    let name = user.mailbox_name(&begin.mailbox)?;
+    user.mailbox().status(&name).await.map_err(try_create)?;
+    Ok(name)
+}
+
+fn begun(begin: &AppendBegin) -> Result<Coming, Reply> {
+    if begin.utf8 {
+        return Err(Reply::bad("UTF8=ACCEPT is not supported"));
+    }
+    let flags =
+        flags::from_wire(&begin.flags).ok_or_else(|| Reply::bad("There is no such system flag"))?;
+    let date = begin.date.unwrap_or_else(|| InternalDate::utc(jiff::Timestamp::now()));
+    Ok(Coming { flags, date, octets: Vec::new() })
+}
+
+/// An empty message takes the whole command back (RFC 3502 §3.1). NUL cannot be sent to clients in a BODY literal
+/// (RFC 9051 §9, CHAR8), so that such messages are not stored (RFC 3516 §4.4).
+fn check(messages: Vec<Coming>) -> Result<Vec<NewMessage>, Reply> {
+    if messages.iter().any(|message| message.octets.is_empty()) {
+        return Err(Reply::no("Nothing was appended: a message is empty"));
+    }
+    if messages.iter().any(|message| message.octets.contains(&0)) {
+        return Err(Reply::no("Messages with NUL octets cannot be stored").with(Code::UnknownCte));
+    }
+    let new = messages.into_iter().map(|message| NewMessage {
+        bytes: message.octets.into(),
+        flags: message.flags,
+        internal_date: message.date,
+    });
+    Ok(new.collect())
+}
+
+async fn keep(user: &User, name: &str, messages: Vec<NewMessage>) -> Outcome {
+    let appended = user.mailbox().append(name, messages).await.map_err(try_create)?;
+    let uids: NumberSet = appended.uids.into_iter().collect();
+    Ok(Reply::ok("Appended").with(Code::AppendUid { uid_validity: appended.uid_validity, uids }))
+}

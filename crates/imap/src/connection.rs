@@ -1,0 +1,366 @@
+//! One connection from greeting to end: waiting for commands, running them, answering them in order.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use letterlock_imap_wire::command::SelectCommand;
+use letterlock_imap_wire::response::{Status, capability, continuation, enabled, id};
+use letterlock_imap_wire::{Code, Command, Event, Tagged};
+use letterlock_mailbox::SelectMode;
+use letterlock_net::Shutdown;
+use tokio::time::{Instant, sleep_until};
+
+use crate::capability::{Security, after_login, before_login};
+use crate::outcome::{Ended, LOCKED, Outcome, Reply, Stop, settle};
+use crate::refresh::refresh;
+use crate::select::{Selected, select};
+use crate::serve::Imap;
+use crate::session::{State, User, allowed, refusal, removals, speaks_uids};
+use crate::wire::Wire;
+use crate::{carry, fetch, folders, list, search, store};
+
+/// Bad commands in a row, before and after login, after which a client is sent away. A client that is merely new to some
+/// extension stays far below; what speaks another protocol does not.
+const BAD_BEFORE_LOGIN: u32 = 10;
+const BAD_AFTER_LOGIN: u32 = 50;
+
+/// One client.
+pub(crate) struct Connection<'a> {
+    pub(crate) imap: &'a Imap,
+    pub(crate) peer: IpAddr,
+    pub(crate) wire: Wire,
+    shutdown: Shutdown,
+    /// Until when somebody has to be logged in.
+    login_by: Instant,
+    /// Bad commands in a row.
+    bad: u32,
+}
+
+impl<'a> Connection<'a> {
+    pub(crate) fn new(imap: &'a Imap, peer: IpAddr, wire: Wire, shutdown: Shutdown) -> Self {
+        let login_by = Instant::now() + imap.limits.login_timeout;
+        Self { imap, peer, wire, shutdown, login_by, bad: 0 }
+    }
+
+    /// Serves the client to the end, and closes.
+    pub(crate) async fn run(mut self) {
+        let greeting = Reply::ok("Letterlock IMAP ready")
+            .with(Code::Capability(before_login(self.security())));
+        greeting.write(&mut self.wire.out, None);
+        let mut state = State::NotAuthenticated;
+        let ended = loop {
+            state = match self.step(state).await {
+                Ok(State::Logout) => break Ended::Gone,
+                Ok(State::Handshake) => {
+                    if self.wire.flush().await.is_err() {
+                        return;
+                    }
+                    let (tls, limits) = (&self.imap.tls, self.imap.first_limits());
+                    let handshake =
+                        self.wire.start_tls(tls, limits, self.imap.limits.tls_handshake);
+                    match Box::pin(handshake).await {
+                        Ok(wire) => self.wire = wire,
+                        Err(error) => {
+                            tracing::debug!(%error, "STARTTLS failed");
+                            return;
+                        }
+                    }
+                    self.bad = 0;
+                    State::NotAuthenticated
+                }
+                Ok(state) => state,
+                Err(ended) => break ended,
+            };
+        };
+        if let Ended::Bye(text) = ended {
+            tracing::debug!(reason = %text, "session ended by the server");
+            let text = Reply { status: Status::Bye, ..Reply::ok(text) };
+            text.write(&mut self.wire.out, None);
+        }
+        if self.wire.flush().await.is_ok() {
+            self.wire.close().await;
+        }
+    }
+
+    /// How passwords would travel.
+    pub(crate) fn security(&self) -> Security {
+        match (self.wire.is_tls(), self.imap.allow_cleartext) {
+            (true, _) => Security::Tls,
+            (false, true) => Security::PlainAllowed,
+            (false, false) => Security::Plain,
+        }
+    }
+
+    async fn step(&mut self, state: State) -> Result<State, Ended> {
+        let event = self.next(state.user()).await?;
+        match event {
+            Event::Command(tagged) => self.command(state, tagged).await,
+            Event::AppendBegin(begin) => Box::pin(self.append(state, begin)).await,
+            Event::Fatal { text } => Err(Ended::Bye(text.into())),
+            Event::Continue => {
+                continuation(&mut self.wire.out, "Ready for the literal");
+                Ok(state)
+            }
+            Event::Bad { tag, text } => {
+                self.complete(&state, tag.as_deref(), &Reply::bad(text)).map(|()| state)
+            }
+            Event::No { tag, code, text } => {
+                self.complete(&state, Some(&tag), &Reply::no(text).with(code)).map(|()| state)
+            }
+            // These follow only what asks for them, and whoever asks takes them.
+            Event::Line(_)
+            | Event::AppendChunk(_)
+            | Event::AppendEnd
+            | Event::AppendDone { .. } => Ok(state),
+        }
+    }
+
+    /// Waits for what the client does next. Before that, everything that was gathered for it goes out.
+    pub(crate) async fn next(&mut self, user: Option<&User>) -> Result<Event, Ended> {
+        let deadline = self.deadline(user);
+        self.next_by(user, deadline).await
+    }
+
+    /// [`Self::next`] with a time limit of its own. While nothing is gathered for the client, it may be given up.
+    pub(crate) async fn next_by(
+        &mut self,
+        user: Option<&User>,
+        deadline: Instant,
+    ) -> Result<Event, Ended> {
+        loop {
+            if self.shutdown.is_draining() {
+                return Err(Ended::Bye("The server is shutting down".into()));
+            }
+            if let Some(event) = self.wire.event() {
+                return Ok(event);
+            }
+            self.wire.flush().await?;
+            tokio::select! {
+                biased;
+                () = self.shutdown.draining() => {}
+                () = locked(user) => return Err(Ended::Bye(LOCKED.into())),
+                read = self.wire.fill() => if read? == 0 { return Err(Ended::Gone) },
+                () = sleep_until(deadline) => return Err(Ended::Bye("You were silent for too long".into())),
+            }
+        }
+    }
+
+    pub(crate) fn deadline(&self, user: Option<&User>) -> Instant {
+        match user {
+            Some(_) => Instant::now() + self.imap.limits.imap_idle,
+            None => self.login_by,
+        }
+    }
+
+    /// Writes a tagged answer, and counts bad commands.
+    pub(crate) fn complete(
+        &mut self,
+        state: &State,
+        tag: Option<&str>,
+        reply: &Reply,
+    ) -> Result<(), Ended> {
+        reply.write(&mut self.wire.out, tag);
+        self.bad = if reply.status == Status::Bad { self.bad + 1 } else { 0 };
+        let limit = if state.user().is_some() { BAD_AFTER_LOGIN } else { BAD_BEFORE_LOGIN };
+        if self.bad >= limit { Err(Ended::Bye("Too many bad commands".into())) } else { Ok(()) }
+    }
+
+    async fn command(&mut self, state: State, tagged: Tagged) -> Result<State, Ended> {
+        let Tagged { tag, command } = tagged;
+        if let Some(reply) = refusal(allowed(&command), &state) {
+            self.complete(&state, Some(&tag), &reply)?;
+            return Ok(state);
+        }
+        let (removals, uids) = (removals(&command), speaks_uids(&command));
+        let (mut state, mut reply) = self.perform(state, &tag, command).await?;
+        if let State::Selected(user, selected) = &mut state {
+            refresh(user, selected, removals, uids, &mut self.wire).await?;
+            if selected.view.has_gone() && reply.code.is_none() && reply.status != Status::Bad {
+                reply = reply.with(Code::ExpungeIssued);
+            }
+        }
+        self.complete(&state, Some(&tag), &reply)?;
+        Ok(state)
+    }
+
+    async fn perform(
+        &mut self,
+        state: State,
+        tag: &str,
+        command: Command,
+    ) -> Result<(State, Reply), Ended> {
+        match (state, command) {
+            (state, Command::Noop) => Ok((state, Reply::ok("Nothing done"))),
+            (state, Command::Capability) => {
+                let names = self.capabilities(&state);
+                capability(&mut self.wire.out, &names);
+                Ok((state, Reply::ok("These are the capabilities")))
+            }
+            (state, Command::Id(fields)) => {
+                tracing::debug!(?fields, "client's ID");
+                id(&mut self.wire.out, &[("name", Some("Letterlock"))]);
+                Ok((state, Reply::ok("Pleased to meet you")))
+            }
+            (_, Command::Logout) => {
+                Reply { status: Status::Bye, ..Reply::ok("Goodbye") }
+                    .write(&mut self.wire.out, None);
+                Ok((State::Logout, Reply::ok("Logged out")))
+            }
+            (State::NotAuthenticated, command) => Box::pin(self.before_login(command)).await,
+            (State::Authenticated(user), command) => {
+                Box::pin(self.with_user(user, None, tag, command)).await
+            }
+            (State::Selected(user, selected), command) => {
+                Box::pin(self.with_user(user, Some(selected), tag, command)).await
+            }
+            (state @ (State::Handshake | State::Logout), _) => Ok((state, Reply::bad("Not now"))),
+        }
+    }
+
+    fn capabilities(&self, state: &State) -> Vec<String> {
+        match state.user() {
+            Some(_) => after_login(),
+            None => before_login(self.security()),
+        }
+    }
+
+    /// Commands that change what is selected, or the user's session; all others in [`Self::with_mailbox`].
+    async fn with_user(
+        &mut self,
+        mut user: User,
+        selected: Option<Box<Selected>>,
+        tag: &str,
+        command: Command,
+    ) -> Result<(State, Reply), Ended> {
+        match (command, selected) {
+            (Command::Select(command), selected) => {
+                Box::pin(self.reselect(user, selected, &command, SelectMode::ReadWrite)).await
+            }
+            (Command::Examine(command), selected) => {
+                Box::pin(self.reselect(user, selected, &command, SelectMode::ReadOnly)).await
+            }
+            (Command::Unselect, Some(_)) => {
+                Ok((State::Authenticated(user), Reply::ok("Mailbox is closed")))
+            }
+            (Command::Close, Some(selected)) => {
+                let reply = settle(carry::close(&user, &selected).await)?;
+                Ok((State::Authenticated(user), reply))
+            }
+            (Command::Enable(names), selected) => {
+                enable(&mut user, &names, &mut self.wire.out);
+                Ok((stay(user, selected), Reply::ok("Enabled")))
+            }
+            (Command::Delete(name), selected) => {
+                let reply = settle(folders::delete(&user, &name).await)?;
+                match selected {
+                    // Our own doing is no surprise: the session goes on without a mailbox.
+                    Some(gone) if gone.is_deleted() && !user.mailbox().is_closed() => {
+                        closed(&mut self.wire.out);
+                        Ok((State::Authenticated(user), reply))
+                    }
+                    selected => Ok((stay(user, selected), reply)),
+                }
+            }
+            (Command::Idle, mut selected) => {
+                let reply = settle(Box::pin(self.idle(&user, selected.as_deref_mut())).await)?;
+                Ok((stay(user, selected), reply))
+            }
+            (command, mut selected) => {
+                let outcome = self.with_mailbox(&user, selected.as_deref_mut(), tag, command).await;
+                let reply = settle(outcome)?;
+                Ok((stay(user, selected), reply))
+            }
+        }
+    }
+
+    /// SELECT closes what was open, even if it fails itself (RFC 9051 §6.3.2).
+    async fn reselect(
+        &mut self,
+        user: User,
+        before: Option<Box<Selected>>,
+        command: &SelectCommand,
+        mode: SelectMode,
+    ) -> Result<(State, Reply), Ended> {
+        if command.condstore || command.qresync.is_some() {
+            return Ok((stay(user, before), Reply::bad("CONDSTORE is not supported")));
+        }
+        if before.is_some() {
+            closed(&mut self.wire.out);
+        }
+        drop(before);
+        match select(&user, command, mode, &mut self.wire.out).await {
+            Ok((selected, reply)) => Ok((State::Selected(user, selected), reply)),
+            Err(Stop::Refuse(reply)) => Ok((State::Authenticated(user), reply)),
+            Err(Stop::End(ended)) => Err(ended),
+        }
+    }
+
+    /// Large handlers are boxed, so that a session which idles carries none of their state.
+    async fn with_mailbox(
+        &mut self,
+        user: &User,
+        selected: Option<&mut Selected>,
+        tag: &str,
+        command: Command,
+    ) -> Outcome {
+        let wire = &mut self.wire;
+        match (command, selected) {
+            (Command::List(command), _) => Box::pin(list::list(user, &command, wire)).await,
+            (Command::Lsub { reference, pattern }, _) => {
+                Box::pin(list::lsub(user, &reference, &pattern, wire)).await
+            }
+            (Command::Fetch(command), Some(selected)) => {
+                Box::pin(fetch::fetch(user, selected, &command, wire)).await
+            }
+            (Command::Store(command), Some(selected)) => {
+                Box::pin(store::store(user, selected, &command, wire)).await
+            }
+            (Command::Search(command), Some(selected)) => {
+                Box::pin(search::search(user, selected, command, tag, wire)).await
+            }
+            (Command::Copy(command), Some(selected)) => {
+                Box::pin(carry::copy(user, selected, &command)).await
+            }
+            (Command::Move(command), Some(selected)) => {
+                Box::pin(carry::move_(user, selected, &command, wire)).await
+            }
+            (Command::Expunge, Some(selected)) => {
+                Box::pin(carry::expunge(user, selected, None)).await
+            }
+            (Command::UidExpunge(set), Some(selected)) => {
+                Box::pin(carry::expunge(user, selected, Some(&set))).await
+            }
+            (Command::Check, Some(_)) => Ok(Reply::ok("Checked")),
+            (command, _) => Box::pin(folders::run(user, command, wire)).await,
+        }
+    }
+}
+
+fn stay(user: User, selected: Option<Box<Selected>>) -> State {
+    match selected {
+        Some(selected) => State::Selected(user, selected),
+        None => State::Authenticated(user),
+    }
+}
+
+/// RFC 9051 §7.1, CLOSED: what follows is about another mailbox, or none.
+fn closed(out: &mut Vec<u8>) {
+    Reply::ok(Cow::Borrowed("The mailbox was closed")).with(Code::Closed).write(out, None);
+}
+
+fn enable(user: &mut User, names: &[String], out: &mut Vec<u8>) {
+    let rev2 = names.iter().any(|name| name == "IMAP4REV2");
+    if rev2 {
+        user.enable_rev2();
+    }
+    // What is not known is passed over in silence (RFC 9051 §6.3.1).
+    enabled(out, if rev2 { &["IMAP4rev2"][..] } else { &[] });
+}
+
+/// Resolves when the user's account is locked; never without a user.
+async fn locked(user: Option<&User>) {
+    match user {
+        Some(user) => user.mailbox().closed().await,
+        None => std::future::pending().await,
+    }
+}

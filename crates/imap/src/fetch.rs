@@ -1,0 +1,161 @@
+//! FETCH and UID FETCH (RFC 9051 §6.4.5): rows in batches, bodies one at a time, ascending, as fast as the client reads.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use letterlock_imap_wire::{Code, FetchCommand};
+use letterlock_mailbox::{
+    FlagChange, FlagOperation, Flags, MailboxError, Row, SystemFlags, UidRanges,
+};
+
+use crate::flags;
+use crate::message::{Message, Plan, write};
+use crate::outcome::{Outcome, Reply, Stop};
+use crate::select::Selected;
+use crate::session::{Dialect, User};
+use crate::wire::Wire;
+
+/// Rows asked for at once.
+const ROWS: usize = 500;
+/// Rows asked for at once when messages are opened: `\Seen` is set for so many before the client has them.
+const ROWS_WITH_BODIES: usize = 50;
+
+/// How far a FETCH came.
+#[derive(Default)]
+struct Progress {
+    written: usize,
+    /// The first thing that went wrong with a single message; the others are answered all the same.
+    trouble: Option<Reply>,
+}
+
+/// Runs the command. Messages that others removed meanwhile are passed over.
+pub(crate) async fn fetch(
+    user: &User,
+    selected: &mut Selected,
+    command: &FetchCommand,
+    wire: &mut Wire,
+) -> Outcome {
+    let plan = Plan::new(&command.items, command.uid);
+    if plan.has_modseq() || command.modifiers != Default::default() {
+        return Ok(Reply::bad("CONDSTORE is not supported"));
+    }
+    let ranges = selected.view.resolve(&command.set, command.uid).map_err(|_| no_such_number())?;
+    let wanted = selected.view.count_in(&ranges);
+    let size = if plan.body { ROWS_WITH_BODIES } else { ROWS };
+    let mut progress = Progress::default();
+    // Without any message there is nothing to ask for.
+    let mut next = (wanted > 0).then_some(0);
+    while let Some(after) = next {
+        let rows = user.mailbox().rows(selected.folder, &ranges, plan.columns, after, size).await?;
+        write_batch(user, selected, &plan, &rows, wire, &mut progress).await?;
+        next = rows.last().filter(|_| rows.len() == size).map(|last| last.uid);
+    }
+    if let Some(trouble) = progress.trouble {
+        return Ok(trouble);
+    }
+    if progress.written == 0 && wanted > 0 && !command.uid {
+        return Ok(Reply::no("Those messages were removed").with(Code::ExpungeIssued));
+    }
+    Ok(Reply::ok("Fetched"))
+}
+
+/// RFC 9051 §9, `seq-number`: a client's error.
+pub(crate) fn no_such_number() -> Stop {
+    Reply::bad("There is no message of that number").into()
+}
+
+async fn write_batch(
+    user: &User,
+    selected: &mut Selected,
+    plan: &Plan,
+    rows: &[Row],
+    wire: &mut Wire,
+    progress: &mut Progress,
+) -> Result<(), Stop> {
+    let seen = if plan.sets_seen && !selected.is_read_only() {
+        set_seen(user, selected, rows).await?
+    } else {
+        HashMap::new()
+    };
+    for row in rows {
+        // Too new to have a number.
+        let Some(number) = selected.view.number_of(row.uid) else { continue };
+        let octets = match octets(user, selected, plan, row).await {
+            Ok(Some(octets)) => octets,
+            Ok(None) => continue,
+            Err(error) => {
+                match Stop::from(error) {
+                    Stop::End(ended) => return Err(ended.into()),
+                    Stop::Refuse(reply) => progress.trouble.get_or_insert(reply),
+                };
+                continue;
+            }
+        };
+        let now = seen.get(&row.uid);
+        let mut flags = Vec::new();
+        if plan.flags || now.is_some() {
+            let current = now.unwrap_or(&row.flags);
+            selected.introduce(&current.keywords, &mut wire.out);
+            let recent = user.dialect() == Dialect::Rev1 && selected.view.is_recent(row.uid);
+            flags = flags::to_wire(current, recent);
+        }
+        let message =
+            Message { number, row, flags: &flags, newly_seen: now.is_some(), octets: &octets };
+        match write(plan, &message, wire).await {
+            Ok(sent) => {
+                sent?;
+                progress.written += 1;
+            }
+            Err(error) => {
+                progress.trouble.get_or_insert(Reply::no(error.to_string()).with(Code::UnknownCte));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The octets that the plan needs; `None` if the message is gone.
+async fn octets(
+    user: &User,
+    selected: &Selected,
+    plan: &Plan,
+    row: &Row,
+) -> Result<Option<Bytes>, MailboxError> {
+    if plan.body {
+        return user.mailbox().body(selected.folder, row.uid).await;
+    }
+    Ok(Some(row.header.clone().unwrap_or_default()))
+}
+
+/// Sets `\Seen` where it is missing; answers the new flags of those messages. A mailbox that cannot be written to can
+/// still be read.
+async fn set_seen(
+    user: &User,
+    selected: &mut Selected,
+    rows: &[Row],
+) -> Result<HashMap<u32, Flags>, Stop> {
+    let unseen: UidRanges = rows
+        .iter()
+        .filter(|row| !row.flags.system.contains(SystemFlags::SEEN))
+        .map(|row| row.uid)
+        .collect();
+    if unseen.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let change =
+        FlagChange { operation: FlagOperation::Add, flags: Flags::from(SystemFlags::SEEN) };
+    match user.mailbox().store(selected.folder, &unseen, change, None).await {
+        Ok(outcome) => {
+            let noted = outcome.changed.into_iter().map(|row| {
+                selected.view.made(&row);
+                (row.uid, row.flags)
+            });
+            Ok(noted.collect())
+        }
+        Err(MailboxError::Locked) => Err(MailboxError::Locked.into()),
+        Err(error) => {
+            tracing::debug!(%error, "\\Seen was not set");
+            Ok(HashMap::new())
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Commands on mailboxes as a whole: CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE, NAMESPACE and STATUS
+//! (RFC 9051 §6.3). LIST and LSUB have a module of their own.
+
+use letterlock_imap_wire::response::{namespace, status};
+use letterlock_imap_wire::{Code, Command, MailboxName, SpecialUse, StatusItem};
+use letterlock_mailbox::Status;
+
+use crate::outcome::{Outcome, Reply};
+use crate::select::tell_name;
+use crate::session::{Dialect, User};
+use crate::wire::Wire;
+
+/// Runs one of the commands of this module.
+pub(crate) async fn run(user: &User, command: Command, wire: &mut Wire) -> Outcome {
+    match command {
+        Command::Create { mailbox, uses } => create(user, &mailbox, &uses, &mut wire.out).await,
+        Command::Rename { from, to } => rename(user, &from, &to).await,
+        Command::Subscribe(name) => subscribe(user, &name, true).await,
+        Command::Unsubscribe(name) => subscribe(user, &name, false).await,
+        Command::Namespace => {
+            namespace(&mut wire.out);
+            Ok(Reply::ok("There is one namespace"))
+        }
+        Command::Status { mailbox, items } => {
+            tell_status(user, &mailbox, &items, &mut wire.out).await
+        }
+        _ => Ok(Reply::bad("Not allowed in this state")),
+    }
+}
+
+/// One mailbox has one use here (RFC 6154 §3 leaves that to the server).
+async fn create(
+    user: &User,
+    mailbox: &MailboxName,
+    uses: &[Option<SpecialUse>],
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let special = match uses {
+        [] => None,
+        [Some(one)] => Some(*one),
+        _ => return Ok(Reply::no("The mailbox cannot have this use").with(Code::UseAttr)),
+    };
+    let name = user.mailbox_name(mailbox)?;
+    let folder = user.mailbox().create(&name, special).await?;
+    // A trailing separator only says that others will follow (RFC 9051 §6.3.4).
+    let asked = name.strip_suffix('/').unwrap_or(&name);
+    if user.dialect() == Dialect::Rev2 && folder.name != asked {
+        tell_name(user, asked, &folder.name, out);
+    }
+    Ok(Reply::ok("Created"))
+}
+
+/// DELETE.
+pub(crate) async fn delete(user: &User, mailbox: &MailboxName) -> Outcome {
+    user.mailbox().delete(&user.mailbox_name(mailbox)?).await?;
+    Ok(Reply::ok("Deleted"))
+}
+
+async fn rename(user: &User, from: &MailboxName, to: &MailboxName) -> Outcome {
+    let (from, to) = (user.mailbox_name(from)?, user.mailbox_name(to)?);
+    user.mailbox().rename(&from, &to).await?;
+    Ok(Reply::ok("Renamed"))
+}
+
+/// A name may be subscribed whether there is such a mailbox or not (RFC 9051 §6.3.7).
+async fn subscribe(user: &User, mailbox: &MailboxName, subscribed: bool) -> Outcome {
+    user.mailbox().subscribe(&user.mailbox_name(mailbox)?, subscribed).await?;
+    Ok(Reply::ok(if subscribed { "Subscribed" } else { "Unsubscribed" }))
+}
+
+async fn tell_status(
+    user: &User,
+    mailbox: &MailboxName,
+    items: &[StatusItem],
+    out: &mut Vec<u8>,
+) -> Outcome {
+    check_items(items)?;
+    let name = user.mailbox_name(mailbox)?;
+    let found = user.mailbox().status(&name).await?;
+    status(out, &name, user.form(), &values(&found, items));
+    Ok(Reply::ok("These are the figures"))
+}
+
+/// HIGHESTMODSEQ belongs to CONDSTORE, which is not offered.
+pub(crate) fn check_items(items: &[StatusItem]) -> Result<(), Reply> {
+    let unknown = items.contains(&StatusItem::HighestModSeq);
+    if unknown { Err(Reply::bad("CONDSTORE is not supported")) } else { Ok(()) }
+}
+
+/// The figures that were asked for, in the order of asking.
+pub(crate) fn values(status: &Status, items: &[StatusItem]) -> Vec<(StatusItem, u64)> {
+    let value = |item| match item {
+        StatusItem::Messages => status.messages.into(),
+        StatusItem::Recent => status.recent.into(),
+        StatusItem::UidNext => status.uid_next.into(),
+        StatusItem::UidValidity => status.uid_validity.into(),
+        StatusItem::Unseen => status.unseen.into(),
+        StatusItem::Deleted => status.deleted.into(),
+        StatusItem::Size => status.size,
+        StatusItem::HighestModSeq => status.highest_modseq.0,
+    };
+    items.iter().map(|item| (*item, value(*item))).collect()
+}

@@ -1,0 +1,55 @@
+//! IDLE (RFC 9051 §6.3.13): news as they happen, until DONE.
+
+use letterlock_imap_wire::Event;
+use letterlock_imap_wire::response::continuation;
+
+use crate::connection::Connection;
+use crate::outcome::{Ended, Outcome, Reply};
+use crate::refresh::refresh;
+use crate::select::Selected;
+use crate::session::User;
+use crate::view::Removals;
+
+impl Connection<'_> {
+    /// Without a mailbox there is nothing to tell, but the client may wait all the same.
+    pub(crate) async fn idle(
+        &mut self,
+        user: &User,
+        mut selected: Option<&mut Selected>,
+    ) -> Outcome {
+        self.wire.reader().expect_continuation();
+        continuation(&mut self.wire.out, "idling");
+        let deadline = self.deadline(Some(user));
+        loop {
+            if let Some(selected) = selected.as_deref_mut() {
+                refresh(user, selected, Removals::Told, false, &mut self.wire).await?;
+            }
+            // Before the choice below, which may give up the wait for the client but not what is being sent.
+            self.wire.flush().await?;
+            let event = tokio::select! {
+                biased;
+                () = changed(selected.as_deref_mut()) => continue,
+                event = self.next_by(Some(user), deadline) => event?,
+            };
+            return match event {
+                Event::Line(line) if line.expose().eq_ignore_ascii_case(b"DONE") => {
+                    Ok(Reply::ok("Done idling"))
+                }
+                Event::Fatal { text } => Err(Ended::Bye(text.into()).into()),
+                _ => Ok(Reply::bad("DONE was expected")),
+            };
+        }
+    }
+}
+
+/// Resolves when the mailbox changes or is deleted, which the next look at it will see; never without one.
+async fn changed(selected: Option<&mut Selected>) {
+    match selected {
+        Some(selected) => {
+            if selected.feed.changed().await.is_ok() {
+                ;
+            }
+        }
+        None => std::future::pending().await,
+    }
+}

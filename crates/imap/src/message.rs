@@ -1,0 +1,287 @@
+//! One message's FETCH response: which columns and octets its items need, and how they are written.
+
+use std::borrow::Cow;
+
+use letterlock_imap_wire::mime::Tree;
+use letterlock_imap_wire::response::{BodyOctets, FetchResponse};
+use letterlock_imap_wire::section::{UnknownEncoding, binary, section, section_of};
+use letterlock_imap_wire::{FetchItem, Flag, Partial, Section, SectionText};
+use letterlock_mailbox::{Columns, Row};
+
+use crate::wire::Wire;
+
+/// Pieces up to this size go through the output's buffer.
+const SMALL: usize = 16 * 1024;
+
+/// What a FETCH needs of each message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    items: Vec<FetchItem>,
+    /// What of the row.
+    pub(crate) columns: Columns,
+    /// Whether the message itself has to be opened.
+    pub(crate) body: bool,
+    /// Whether `\Seen` is set by it.
+    pub(crate) sets_seen: bool,
+    /// Whether the client asked for the flags.
+    pub(crate) flags: bool,
+    /// How many items name a part: with several, the parts are looked for once.
+    parts: usize,
+}
+
+impl Plan {
+    /// `uid` adds the UID where the client did not ask for it (RFC 9051 §6.4.9).
+    pub(crate) fn new(items: &[FetchItem], uid: bool) -> Self {
+        let mut items = items.to_vec();
+        if uid && !items.contains(&FetchItem::Uid) {
+            items.insert(0, FetchItem::Uid);
+        }
+        let mut plan = Self {
+            columns: Columns::default(),
+            body: false,
+            sets_seen: items.iter().any(FetchItem::sets_seen),
+            flags: items.contains(&FetchItem::Flags),
+            parts: 0,
+            items: Vec::new(),
+        };
+        for item in &items {
+            match item {
+                FetchItem::Envelope => plan.columns.envelope = true,
+                FetchItem::Body => plan.columns.body = true,
+                FetchItem::BodyStructure => plan.columns.bodystructure = true,
+                FetchItem::Rfc822Header => plan.columns.header = true,
+                FetchItem::Section { section, .. } if section.is_header_only() => {
+                    plan.columns.header = true
+                }
+                FetchItem::Section { section, .. } => {
+                    plan.body = true;
+                    plan.parts += usize::from(!section.part.is_empty());
+                }
+                FetchItem::Rfc822
+                | FetchItem::Rfc822Text
+                | FetchItem::Binary { .. }
+                | FetchItem::BinarySize { .. } => {
+                    plan.body = true;
+                }
+                FetchItem::Flags
+                | FetchItem::InternalDate
+                | FetchItem::Rfc822Size
+                | FetchItem::Uid
+                | FetchItem::ModSeq => {}
+            }
+        }
+        // The header is the message's first octets.
+        plan.columns.header &= !plan.body;
+        plan.items = items;
+        plan
+    }
+
+    /// Whether MODSEQ is among the items.
+    pub(crate) fn has_modseq(&self) -> bool {
+        self.items.contains(&FetchItem::ModSeq)
+    }
+}
+
+/// A message to be written.
+pub(crate) struct Message<'a> {
+    /// Its number in this session.
+    pub(crate) number: u32,
+    /// Its row.
+    pub(crate) row: &'a Row,
+    /// Its flags as they are now, if they are to be told.
+    pub(crate) flags: &'a [Flag],
+    /// Whether the flags changed by this FETCH, and are told unasked.
+    pub(crate) newly_seen: bool,
+    /// All of it, if the plan asked for it; else its header, if the plan asked for that.
+    pub(crate) octets: &'a [u8],
+}
+
+/// What became of a response.
+pub(crate) type Written = Result<std::io::Result<()>, UnknownEncoding>;
+
+/// Writes the response; nothing of it if a part's encoding is not known (RFC 3516 §4.3). The client is waited for.
+pub(crate) async fn write(plan: &Plan, message: &Message<'_>, wire: &mut Wire) -> Written {
+    let decoded = decode(plan, message.octets)?;
+    Ok(respond(plan, message, decoded, wire).await)
+}
+
+/// The decoded parts of the BINARY items, in their order: they may fail, and then nothing may have been written.
+fn decode<'a>(
+    plan: &Plan,
+    octets: &'a [u8],
+) -> Result<Vec<Option<Cow<'a, [u8]>>>, UnknownEncoding> {
+    let parts = plan.items.iter().filter_map(|item| match item {
+        FetchItem::Binary { part, .. } | FetchItem::BinarySize { part } => Some(part),
+        _ => None,
+    });
+    parts.map(|part| binary(octets, part).transpose()).collect()
+}
+
+async fn respond(
+    plan: &Plan,
+    message: &Message<'_>,
+    decoded: Vec<Option<Cow<'_, [u8]>>>,
+    wire: &mut Wire,
+) -> std::io::Result<()> {
+    let tree = (plan.parts > 1).then(|| Tree::parse(message.octets));
+    let mut decoded = decoded.into_iter();
+    let mut response = FetchResponse::begin(&mut wire.out, message.number);
+    if message.newly_seen && !plan.flags {
+        response.flags(&mut wire.out, message.flags);
+    }
+    for item in &plan.items {
+        match item {
+            FetchItem::Section { section: wanted, partial, .. } => {
+                let piece = match &tree {
+                    Some(tree) => section_of(tree, wanted),
+                    None => section(message.octets, wanted),
+                };
+                let piece = cut(piece.as_deref(), *partial);
+                let put =
+                    |response: &mut FetchResponse, out: &mut Vec<u8>, octets: BodyOctets<'_>| {
+                        response.section(out, wanted, *partial, octets);
+                    };
+                send(&mut response, piece, wire, put).await?;
+            }
+            FetchItem::Rfc822 | FetchItem::Rfc822Header | FetchItem::Rfc822Text => {
+                let (name, text) = legacy(item);
+                let wanted = Section { part: Vec::new(), text };
+                let piece = section(message.octets, &wanted);
+                let put =
+                    |response: &mut FetchResponse, out: &mut Vec<u8>, octets: BodyOctets<'_>| {
+                        response.rfc822(out, name, octets);
+                    };
+                send(&mut response, piece.as_deref(), wire, put).await?;
+            }
+            FetchItem::Binary { part, partial, .. } => {
+                let piece = decoded.next().flatten();
+                response.binary(&mut wire.out, part, *partial, cut(piece.as_deref(), *partial));
+                wire.relieve().await?;
+            }
+            FetchItem::BinarySize { part } => {
+                let size = decoded.next().flatten().map_or(0, |piece| piece.len() as u64);
+                response.binary_size(&mut wire.out, part, size);
+            }
+            plain => write_plain(&mut response, plain, message, &mut wire.out),
+        }
+    }
+    response.finish(&mut wire.out);
+    wire.relieve().await
+}
+
+/// The names of IMAP4rev1 for whole messages and their halves.
+fn legacy(item: &FetchItem) -> (&'static str, SectionText) {
+    match item {
+        FetchItem::Rfc822Header => ("RFC822.HEADER", SectionText::Header),
+        FetchItem::Rfc822Text => ("RFC822.TEXT", SectionText::Text),
+        _ => ("RFC822", SectionText::Whole),
+    }
+}
+
+fn cut(piece: Option<&[u8]>, partial: Option<Partial>) -> Option<&[u8]> {
+    piece.map(|piece| partial.map_or(piece, |partial| partial.of(piece)))
+}
+
+/// Writes an item with octets; large ones are sent from where they are.
+async fn send(
+    response: &mut FetchResponse,
+    piece: Option<&[u8]>,
+    wire: &mut Wire,
+    put: impl Fn(&mut FetchResponse, &mut Vec<u8>, BodyOctets<'_>),
+) -> std::io::Result<()> {
+    match piece {
+        None => put(response, &mut wire.out, BodyOctets::Missing),
+        Some(octets) if octets.len() <= SMALL => {
+            put(response, &mut wire.out, BodyOctets::Octets(octets))
+        }
+        Some(octets) => {
+            put(response, &mut wire.out, BodyOctets::Following(octets.len()));
+            wire.send(octets).await?;
+        }
+    }
+    wire.relieve().await
+}
+
+/// Items that come from the row as they are.
+fn write_plain(
+    response: &mut FetchResponse,
+    item: &FetchItem,
+    message: &Message<'_>,
+    out: &mut Vec<u8>,
+) {
+    let row = message.row;
+    match item {
+        FetchItem::Uid => response.uid(out, row.uid),
+        FetchItem::Flags => response.flags(out, message.flags),
+        FetchItem::InternalDate => response.internal_date(out, row.internal_date),
+        FetchItem::Rfc822Size => response.size(out, row.size),
+        FetchItem::Envelope => {
+            response.envelope(out, row.envelope.as_deref().unwrap_or(NO_ENVELOPE))
+        }
+        FetchItem::Body => response.body(out, row.body.as_deref().unwrap_or(NO_STRUCTURE)),
+        FetchItem::BodyStructure => {
+            response.body_structure(out, row.bodystructure.as_deref().unwrap_or(NO_STRUCTURE));
+        }
+        FetchItem::ModSeq => response.modseq(out, row.modseq.0),
+        FetchItem::Section { .. }
+        | FetchItem::Rfc822
+        | FetchItem::Rfc822Header
+        | FetchItem::Rfc822Text
+        | FetchItem::Binary { .. }
+        | FetchItem::BinarySize { .. } => {}
+    }
+}
+
+/// What stands for a column that was asked for and did not come: well-formed, and empty.
+const NO_ENVELOPE: &[u8] = b"(NIL NIL NIL NIL NIL NIL NIL NIL NIL NIL)";
+const NO_STRUCTURE: &[u8] = b"(\"APPLICATION\" \"OCTET-STREAM\" NIL NIL NIL \"7BIT\" 0)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use letterlock_imap_wire::Command;
+    use letterlock_imap_wire::command::parse;
+
+    fn plan(items: &str) -> Plan {
+        match parse(format!("a FETCH 1 {items}").as_bytes(), 10).unwrap().command {
+            Command::Fetch(fetch) => Plan::new(&fetch.items, false),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn lists_of_headers_open_no_message() {
+        let list = plan(
+            "(UID FLAGS ENVELOPE BODYSTRUCTURE RFC822.SIZE INTERNALDATE BODY.PEEK[HEADER.FIELDS (References)])",
+        );
+        assert!(!list.body && !list.sets_seen);
+        assert_eq!(
+            list.columns,
+            Columns { envelope: true, bodystructure: true, header: true, ..Columns::default() }
+        );
+    }
+
+    #[test]
+    fn what_opens_a_message_has_its_header_too() {
+        let both = plan("(BODY[HEADER] BODY.PEEK[1])");
+        assert!(both.body && both.sets_seen && !both.columns.header);
+        for item in [
+            "RFC822",
+            "RFC822.TEXT",
+            "BODY.PEEK[]",
+            "BODY.PEEK[TEXT]",
+            "BINARY.SIZE[1]",
+            "BODY.PEEK[1.MIME]",
+        ] {
+            assert!(plan(item).body, "{item}");
+        }
+        assert!(!plan("RFC822.HEADER").body && !plan("RFC822.HEADER").sets_seen);
+    }
+
+    #[test]
+    fn uid_fetch_tells_the_uid_once() {
+        assert_eq!(Plan::new(&[FetchItem::Flags], true).items, [FetchItem::Uid, FetchItem::Flags]);
+        let asked = [FetchItem::Flags, FetchItem::Uid];
+        assert_eq!(Plan::new(&asked, true).items, asked);
+    }
+}

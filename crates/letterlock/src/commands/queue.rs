@@ -1,0 +1,26 @@
+//! `letterlock queue …`
+
+use std::path::Path;
+
+use letterlock_admin::{QueueRequest, Request};
+
+use super::{carry_out, confirm};
+use crate::Failure;
+use crate::cli::QueueCommand;
+use crate::render::{self, Style};
+
+/// Carries out a subcommand.
+pub(crate) fn run(config: &Path, command: QueueCommand) -> Result<(), Failure> {
+    let (request, style) = match command {
+        QueueCommand::List { limit, format } => (QueueRequest::List { limit }, format.into()),
+        QueueCommand::Show { id, format } => (QueueRequest::Show { id }, format.into()),
+        QueueCommand::Retry { id } => (QueueRequest::Retry { id }, Style::TEXT),
+        QueueCommand::Hold { id } => (QueueRequest::Hold { id }, Style::TEXT),
+        QueueCommand::Release { id } => (QueueRequest::Release { id }, Style::TEXT),
+        QueueCommand::Cancel { id, confirm: sure } => {
+            confirm(&format!("message {id} will be dropped, its sender will not be told"), sure.yes)?;
+            (QueueRequest::Cancel { id }, Style::TEXT)
+        }
+    };
+    render::response(carry_out(config, Request::Queue(request))?, style)
+}

@@ -1,0 +1,54 @@
+//! Letterlock's binary: commands, wiring, start, reload, drain.
+//!
+//! Everything that Letterlock does stands in the crates below; here it is put together.
+
+mod cli;
+mod commands;
+mod frontends;
+mod local;
+mod logging;
+mod relaying;
+mod render;
+mod serve;
+mod stores;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+/// Exit codes that scripts rely on: 0 done, 1 failed, 2 usage or configuration.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// The command line or the configuration is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// Carrying it out failed.
+    #[error("{0:#}")]
+    Failed(#[from] anyhow::Error),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("letterlock: {failure}");
+            ExitCode::from(if matches!(failure, Failure::Usage(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve { local: true, data } => local::serve(data),
+        Command::Serve { .. } => serve::run(commands::settings(&cli.config)?),
+        Command::Config(command) => commands::config::run(&cli.config, command),
+        Command::Healthcheck => commands::healthcheck(&cli.config),
+        Command::Domain(command) => commands::domain::run(&cli.config, command),
+        Command::Account(command) => commands::account::run(&cli.config, command),
+        Command::Alias(command) => commands::alias::run(&cli.config, command),
+        Command::Queue(command) => commands::queue::run(&cli.config, command),
+    }
+}

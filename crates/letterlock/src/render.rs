@@ -1,0 +1,167 @@
+//! Answers as tables for people or JSON for programs, on standard output.
+
+use letterlock_admin::{Check, Response};
+
+use crate::Failure;
+use crate::cli::Format;
+
+/// How an answer is printed.
+#[derive(Clone, Copy)]
+pub(crate) struct Style {
+    json: bool,
+}
+
+impl Style {
+    /// For people.
+    pub(crate) const TEXT: Style = Style { json: false };
+}
+
+impl From<Format> for Style {
+    fn from(format: Format) -> Style {
+        Style { json: format.json }
+    }
+}
+
+/// Prints an answer. A check that found something wrong is a failure.
+pub(crate) fn response(response: Response, style: Style) -> Result<(), Failure> {
+    let wrong = match &response {
+        Response::Checks(checks) => checks.iter().filter(|check| !check.ok).count(),
+        _ => 0,
+    };
+    if style.json { json(&response)? } else { print!("{}", text(&response)) }
+    if wrong > 0 {
+        return Err(Failure::Failed(anyhow::anyhow!("{wrong} of the records are missing or wrong")));
+    }
+    Ok(())
+}
+
+/// The bare rows, without the name of the answer's kind around them.
+fn json(response: &Response) -> Result<(), Failure> {
+    let value = serde_json::to_value(response).map_err(anyhow::Error::from)?;
+    let inner = match value {
+        serde_json::Value::Object(map) => map.into_iter().next().map(|(_, value)| value).unwrap_or_default(),
+        other => other,
+    };
+    println!("{inner:#}");
+    Ok(())
+}
+
+fn text(response: &Response) -> String {
+    match response {
+        Response::Done(sentence) => format!("{sentence}\n"),
+        // Each alone on its line: scripts read them.
+        Response::Made(secrets) => secrets.iter().map(|s| format!("{}\n", s.secret.expose().as_str())).collect(),
+        Response::Domains(rows) => table(
+            &["DOMAIN", "ACCOUNTS", "CONTACT"],
+            rows.iter().map(|r| vec![r.domain.clone(), r.accounts.to_string(), or_dash(r.contact.as_deref())]),
+        ),
+        Response::Domain(domain) => list(&[
+            ("domain", domain.row.domain.clone()),
+            ("unicode", domain.unicode.clone()),
+            ("accounts", domain.row.accounts.to_string()),
+            ("contact", or_dash(domain.row.contact.as_deref())),
+            ("dkim", domain.dkim.join(", ")),
+        ]),
+        Response::Records(records) => records.iter().map(zone_lines).collect(),
+        Response::Checks(checks) => checks.iter().map(check_line).collect(),
+        Response::Accounts(rows) => table(
+            &["ADDRESS", "KEYS", "STATE", "MAILBOX", "ID"],
+            rows.iter().map(|r| vec![r.address.clone(), r.keys.clone(), r.state.clone(), r.mailbox.clone(), r.id.clone()]),
+        ),
+        Response::Account(account) => list(&[
+            ("address", account.row.address.clone()),
+            ("name", or_dash(account.name.as_deref())),
+            ("id", account.row.id.clone()),
+            ("keys", account.row.keys.clone()),
+            ("state", account.row.state.clone()),
+            ("mailbox", account.row.mailbox.clone()),
+            ("used", account.used.map_or_else(|| "unknown while locked".into(), |used| format!("{used} bytes"))),
+            ("parked", account.parked.to_string()),
+            ("created", account.created.clone()),
+            ("credentials", account.credentials.join(", ")),
+            ("sessions", account.sessions.to_string()),
+        ]),
+        Response::Sessions(rows) => table(
+            &["ID", "PROTOCOL", "ADDRESS", "SINCE"],
+            rows.iter().map(|r| vec![r.id.to_string(), r.protocol.clone(), r.ip.clone(), r.since.clone()]),
+        ),
+        Response::AppPasswords(rows) => table(
+            &["ID", "NAME", "CREATED"],
+            rows.iter().map(|r| vec![r.id.to_string(), r.name.clone(), r.created.clone()]),
+        ),
+        Response::Aliases(rows) => {
+            table(&["ADDRESS", "TARGETS"], rows.iter().map(|r| vec![r.address.clone(), r.targets.join(" ")]))
+        }
+        Response::Queue(rows) => queue_table(rows),
+        Response::Entry(entry) => {
+            let recipients = table(
+                &["RECIPIENT", "STATE", "TRIES", "NEXT", "LAST REPLY"],
+                entry.details.iter().map(|r| {
+                    let next = or_dash(r.next_attempt.as_deref());
+                    vec![r.address.clone(), r.state.clone(), r.attempts.to_string(), next, or_dash(r.last_reply.as_deref())]
+                }),
+            );
+            format!("{}{recipients}", queue_table(std::slice::from_ref(&entry.row)))
+        }
+    }
+}
+
+fn queue_table(rows: &[letterlock_admin::QueueRow]) -> String {
+    table(
+        &["ID", "RECEIVED", "FROM", "RECIPIENTS", "STATES", "NEXT"],
+        rows.iter().map(|r| {
+            let from = r.from.as_ref().map_or_else(|| "sealed".to_owned(), |from| format!("<{from}>"));
+            vec![r.id.clone(), r.received.clone(), from, r.recipients.to_string(), r.states.join(","), or_dash(r.next_attempt.as_deref())]
+        }),
+    )
+}
+
+/// The record as a zone file has it, and for long texts the one piece that web forms want.
+fn zone_lines(record: &letterlock_admin::DnsRecord) -> String {
+    let mut lines = format!("{} IN {} {}\n", record.name, record.kind, record.value);
+    if let Some(text) = record.text.as_deref().filter(|text| text.len() > 255) {
+        lines.push_str(&format!("; the same in one piece: {text}\n"));
+    }
+    lines
+}
+
+fn check_line(check: &Check) -> String {
+    let mark = if check.ok { "ok     " } else { "WRONG  " };
+    format!("{mark}{} {}: {}\n", check.name, check.kind, check.finding)
+}
+
+fn or_dash(text: Option<&str>) -> String {
+    text.unwrap_or("-").to_owned()
+}
+
+fn list(rows: &[(&str, String)]) -> String {
+    rows.iter().map(|(name, value)| format!("{name:<12} {value}\n")).collect()
+}
+
+/// Columns as wide as their widest cell; the last one is not padded.
+fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let rows: Vec<Vec<String>> = std::iter::once(header.iter().map(ToString::to_string).collect()).chain(rows).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(&format!("{cell:<width$}  "));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["a".into(), "long cell".into()], vec!["longer".into(), "b".into()]];
+        assert_eq!(table(&["X", "Y"], rows.into_iter()), "X       Y\na       long cell\nlonger  b\n");
+    }
+}

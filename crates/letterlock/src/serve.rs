@@ -1,0 +1,203 @@
+//! `letterlock serve`: start, listen, reload, drain.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use letterlock_admin::control;
+use letterlock_config::Settings;
+use letterlock_delivery::Drainer;
+use letterlock_net::{Shutdown, Tls, bind};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::Failure;
+use crate::frontends::Frontends;
+use crate::logging;
+use crate::stores::{Lock, Stores, store_marks};
+
+/// How often limits are tidied and mailboxes without sessions are locked.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// How often the mailboxes' marks are stored (at most once a minute).
+const MARKS: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether DNS answers can be validated.
+const PROBING: Duration = Duration::from_secs(3600);
+
+/// Whom the server talks to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Other servers, by DNS.
+    World,
+    /// Nobody but local clients: mail to the outside stays in the queue, and where a message
+    /// comes from is not verified.
+    Loopback,
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) fn run(settings: Settings) -> Result<(), Failure> {
+    logging::start(&settings.log)?;
+    start(settings, Reach::World, async |_| Ok(()))
+}
+
+/// Serves; `ready` is run when everything is up and may ask the server for things.
+pub(crate) fn start(
+    settings: Settings,
+    reach: Reach,
+    ready: impl AsyncFnOnce(&letterlock_admin::Admin) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for warning in settings.warnings() {
+        tracing::warn!("{warning}");
+    }
+    // Neither is possible everywhere; both are said, and the server goes on.
+    if let Err(error) = letterlock_vault::forbid_core_dumps() {
+        tracing::warn!(%error, "cannot forbid core dumps");
+    }
+    if let Err(error) = letterlock_vault::lock_process_memory() {
+        tracing::warn!(%error, "keys in memory may be swapped to the disk");
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    runtime.block_on(serve(Arc::new(settings), reach, ready))
+}
+
+async fn serve(
+    settings: Arc<Settings>,
+    reach: Reach,
+    ready: impl AsyncFnOnce(&letterlock_admin::Admin) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let signals = Signals::new()?;
+    let lock = Lock::take(&settings.data_dir)?;
+    // Before anything else is opened: a port that is taken stops the start.
+    let listeners = listeners(&settings)?;
+    let tls = Arc::new(Tls::load(&settings.tls, &settings.hostname).context("TLS")?);
+    let stores = Stores::open(&settings, lock).await?;
+    let control = control::bind(&settings.data_dir.join(control::SOCKET)).context("cannot make the control socket")?;
+    let admin = Arc::new(stores.admin(&settings));
+
+    let shutdown = Shutdown::new();
+    let mut tasks = JoinSet::new();
+    background(&mut tasks, &stores, reach, &shutdown, &settings)?;
+    let frontends = Frontends::new(&settings, &stores, tls.clone(), reach);
+    for (name, listener) in listeners {
+        frontends.listen(name, listener, &shutdown, &mut tasks);
+    }
+    tasks.spawn(control::serve(control, admin.clone()));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), hostname = %settings.hostname, "ready");
+    let prepared = ready(&admin).await;
+    drop(admin);
+    if prepared.is_ok() {
+        signals.wait(&tls).await;
+    }
+    drain(&settings, &shutdown, tasks).await;
+    drop(frontends);
+    stores.close().await;
+    // Whoever finds the socket gone may start another server.
+    if let Err(error) = std::fs::remove_file(settings.data_dir.join(control::SOCKET)) {
+        tracing::debug!(%error, "control socket");
+    }
+    tracing::info!("stopped");
+    prepared
+}
+
+/// Binds every configured address.
+fn listeners(settings: &Settings) -> Result<Vec<(&'static str, TcpListener)>, Failure> {
+    let mut bound = Vec::new();
+    for (name, addresses) in settings.listen.by_name() {
+        let listeners = bind(addresses).with_context(|| format!("[listen] {name}"))?;
+        for listener in listeners {
+            let address = listener.local_addr().context("a listener without an address")?;
+            tracing::info!(listener = name, %address, "listening");
+            bound.push((name, listener));
+        }
+    }
+    Ok(bound)
+}
+
+/// Everything that goes on by itself.
+fn background(
+    tasks: &mut JoinSet<()>,
+    stores: &Stores,
+    reach: Reach,
+    shutdown: &Shutdown,
+    settings: &Arc<Settings>,
+) -> Result<(), Failure> {
+    let drainer = Drainer {
+        directory: stores.directory.clone(),
+        mailboxes: stores.mailboxes.clone(),
+        queue: stores.queue.clone(),
+        login: stores.login.clone(),
+    };
+    tasks.spawn(Arc::new(drainer).run());
+    let (guard, mailboxes) = (stores.guard.clone(), stores.mailboxes.clone());
+    tasks.spawn(every(HOUSEKEEPING, async move || {
+        let now = Instant::now();
+        guard.evict(now);
+        mailboxes.tick(now).await;
+    }));
+    let (mailboxes, directory) = (stores.mailboxes.clone(), stores.directory.clone());
+    tasks.spawn(every(MARKS, async move || store_marks(&mailboxes, &directory).await));
+    if reach == Reach::World {
+        let resolver = stores.resolver.clone();
+        tasks.spawn(every(PROBING, async move || {
+            resolver.probe().await;
+        }));
+        let relay = crate::relaying::relay(settings, stores)?;
+        tasks.spawn(relay.run(shutdown.clone()));
+    }
+    Ok(())
+}
+
+async fn every(period: Duration, mut work: impl AsyncFnMut()) {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        work().await;
+    }
+}
+
+/// No new connections; what is under way may end within the time for it; then all is cut.
+async fn drain(settings: &Settings, shutdown: &Shutdown, mut tasks: JoinSet<()>) {
+    tracing::info!(connections = shutdown.tasks(), "draining");
+    shutdown.begin();
+    let left = shutdown.wait_idle(settings.limits.drain).await;
+    if left > 0 {
+        tracing::warn!(connections = left, "cut off");
+    }
+    tasks.shutdown().await;
+}
+
+/// The signals that a server listens to.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Signals, Failure> {
+        let listen = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Signals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when the server is to stop. SIGHUP reloads the certificate meanwhile.
+    async fn wait(mut self, tls: &Tls) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => match tls.reload() {
+                    Ok(()) => tracing::info!("certificate loaded anew"),
+                    Err(error) => tracing::error!(%error, "the certificate stays as it was"),
+                },
+            }
+        }
+    }
+}

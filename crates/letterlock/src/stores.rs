@@ -1,0 +1,174 @@
+//! Everything that stands in `data_dir`, opened and put together.
+//!
+//! A server and a command without a server use the same: whoever opens the files holds
+//! the lock on them.
+
+use std::fs::File;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use letterlock_admin::Admin;
+use letterlock_config::Settings;
+use letterlock_delivery::{Intake, Settler, settler};
+use letterlock_directory::Directory;
+use letterlock_dns::Resolver;
+use letterlock_guard::Guard;
+use letterlock_login::Login;
+use letterlock_mailbox::{Mailboxes, Options};
+use letterlock_queue::Queue;
+use letterlock_vault::slot::Argon2Cost;
+use letterlock_vault::{Pool, ServerKey};
+use tokio::task::JoinHandle;
+
+use crate::Failure;
+
+/// Threads that run the mailboxes' SQLite. More than cores: they also wait for the disk.
+const MAILBOX_THREADS: usize = 8;
+
+/// Threads for directory and queue, which must not wait for mailboxes.
+const CORE_THREADS: usize = 2;
+
+/// SQLite's page cache for each open mailbox, in KiB.
+const MAILBOX_CACHE_KIB: u32 = 1024;
+
+/// How long the last filed messages may take to settle at shutdown.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// Whoever holds this works on the files; released when dropped, or when the process dies.
+pub(crate) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
+
+impl Lock {
+    /// Takes the lock; makes the data directory (0700) if it is not there.
+    pub(crate) fn take(data_dir: &Path) -> Result<Lock, Failure> {
+        let place = data_dir.display();
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data_dir)
+            .with_context(|| format!("cannot make the data directory {place}"))?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(data_dir.join("lock"))
+            .with_context(|| format!("cannot write to the data directory {place}"))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| anyhow::anyhow!("another letterlock works on {place}, and it does not answer commands"))?;
+        Ok(Lock(file))
+    }
+}
+
+/// The open files and what is built on them.
+pub(crate) struct Stores {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) login: Arc<Login>,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) resolver: Arc<Resolver>,
+    server_key: Arc<ServerKey>,
+    settling: JoinHandle<()>,
+    pools: [Pool; 2],
+    _lock: Lock,
+}
+
+impl Stores {
+    /// Opens everything.
+    pub(crate) async fn open(settings: &Settings, lock: Lock) -> Result<Stores, Failure> {
+        let data_dir = &settings.data_dir;
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        let server_key = ServerKey::load_or_create(data_dir, credentials.as_deref()).context("the server key")?;
+        let server_key = Arc::new(server_key);
+        let core = Pool::new("core", CORE_THREADS);
+        let pool = Pool::new("mailbox", MAILBOX_THREADS);
+        let directory = Directory::open(data_dir, &server_key, &core).await.context("cannot open the directory")?;
+        let queue = Queue::open(data_dir, &server_key, &core).await.context("cannot open the queue")?;
+        let options = Options {
+            grace: settings.auth.grace,
+            cache_kib: MAILBOX_CACHE_KIB,
+            message_size: settings.limits.message_size,
+            ..Options::default()
+        };
+        let mailboxes = Mailboxes::new(data_dir, pool.clone(), options);
+        let guard = Guard::new(&settings.limits, Instant::now());
+        let login = Arc::new(Login::new(
+            directory.clone(),
+            mailboxes.clone(),
+            guard.clone(),
+            server_key.clone(),
+            letterlock_login::Settings {
+                argon2: argon2_cost(settings),
+                argon2_parallel: settings.auth.argon2_parallel,
+                sessions_per_account: settings.limits.sessions_per_account,
+            },
+        ));
+        let (sender, settling): (Settler, _) = settler(queue.clone(), mailboxes.clone());
+        let intake =
+            Arc::new(Intake::new(directory.clone(), mailboxes.clone(), queue.clone(), login.clone(), sender));
+        let resolver = Arc::new(Resolver::new(&settings.dns).context("cannot set up DNS")?);
+        let pools = [pool, core];
+        Ok(Stores { directory, mailboxes, queue, guard, login, intake, resolver, server_key, settling, pools, _lock: lock })
+    }
+
+    /// What carries out operators' requests.
+    pub(crate) fn admin(&self, settings: &Settings) -> Admin {
+        Admin {
+            hostname: settings.hostname.clone(),
+            directory: self.directory.clone(),
+            mailboxes: self.mailboxes.clone(),
+            queue: self.queue.clone(),
+            intake: self.intake.clone(),
+            login: self.login.clone(),
+            resolver: self.resolver.clone(),
+            server_key: self.server_key.clone(),
+        }
+    }
+
+    /// Closes everything cleanly: what was filed is settled, keys are zeroed, logs are
+    /// merged into their files. Other holders of the intake have let go of it before, or
+    /// what they file now is found in the queue at the next start.
+    pub(crate) async fn close(self) {
+        let Stores { directory, mailboxes, queue, login, intake, settling, pools, .. } = self;
+        drop(intake);
+        if tokio::time::timeout(SETTLING, settling).await.is_err() {
+            tracing::warn!("the last filed messages are not settled; their rows stay in the queue");
+        }
+        mailboxes.close_all().await;
+        store_marks(&mailboxes, &directory).await;
+        drop(login);
+        let queue = queue.close().await.map_err(anyhow::Error::from);
+        let directory = directory.close().await.map_err(anyhow::Error::from);
+        for (name, closed) in [("queue", queue), ("directory", directory)] {
+            if let Err(error) = closed {
+                tracing::error!(%error, "the {name} was not closed cleanly");
+            }
+        }
+        // Blocks until each database is closed.
+        let ended = tokio::task::spawn_blocking(move || pools.iter().for_each(Pool::shutdown));
+        if ended.await.is_err() {
+            tracing::error!("the database threads did not end");
+        }
+    }
+}
+
+/// Stores how many durable points each mailbox counts, so that an older file in its place
+/// is noticed.
+pub(crate) async fn store_marks(mailboxes: &Mailboxes, directory: &Arc<Directory>) {
+    let marks = mailboxes.marks();
+    if !marks.is_empty()
+        && let Err(error) = directory.set_marks(marks).await
+    {
+        tracing::warn!(%error, "cannot store the mailboxes' marks");
+    }
+}
+
+/// What a main password costs to try.
+fn argon2_cost(settings: &Settings) -> Argon2Cost {
+    let memory_kib = u32::try_from(settings.auth.argon2_memory / 1024).unwrap_or(u32::MAX);
+    Argon2Cost { memory_kib, ..Argon2Cost::FLOOR }
+}

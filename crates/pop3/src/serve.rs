@@ -1,0 +1,322 @@
+//! The driver: moves octets, asks `login`, reads and changes the mailbox.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use letterlock_login::{Login, LoginError, Peer, Protocol};
+use letterlock_mailbox::{
+    Columns, FolderId, Handle, MailboxError, SelectMode, UidRanges, all_uids,
+};
+use letterlock_net::{Audience, Shutdown, Stream, Tls};
+use letterlock_vault::AccountId;
+use memchr::memchr;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use crate::multiline;
+use crate::session::{self, Action, GONE, MAX_LINE, Message, Security, Session};
+
+/// Rows of the maildrop that are read at once.
+const PAGE: usize = 1000;
+
+/// Octets read at once.
+const READ: usize = 4096;
+
+/// Unknown or wrong commands after which a client that is not logged in is sent away.
+const PATIENCE: u32 = 20;
+
+/// The POP3 server.
+pub struct Pop3 {
+    /// Checks credentials.
+    pub login: Arc<Login>,
+    /// Certificates.
+    pub tls: Arc<Tls>,
+    /// Passwords may be sent without TLS (loopback only; the configuration sees to it).
+    pub allow_cleartext: bool,
+    /// Patience with a TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Patience with a client that has not logged in.
+    pub login_timeout: Duration,
+    /// Patience with one that has (RFC 1939 §3: at least ten minutes).
+    pub idle_timeout: Duration,
+    /// Who has a maildrop open.
+    pub locks: Locks,
+}
+
+/// The maildrops that POP3 sessions have open. IMAP and delivery are not concerned.
+#[derive(Clone, Default)]
+pub struct Locks(Arc<Mutex<HashSet<AccountId>>>);
+
+/// One locked maildrop; free again when dropped.
+struct Lock {
+    locks: Locks,
+    account: AccountId,
+}
+
+impl Locks {
+    fn take(&self, account: AccountId) -> Option<Lock> {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(account);
+        taken.then(|| Lock { locks: self.clone(), account })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        self.locks.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.account);
+    }
+}
+
+impl Pop3 {
+    /// Serves one connection until it ends, whether TLS is in use already or not.
+    pub async fn serve(self: Arc<Self>, stream: Stream, peer: SocketAddr, shutdown: Shutdown) {
+        let security = match (stream.is_tls(), self.allow_cleartext) {
+            (true, _) => Security::Tls,
+            (false, true) => Security::PlainAllowed,
+            (false, false) => Security::Plain,
+        };
+        let (session, greeting) = Session::new(security);
+        let mut connection = Connection::new(&self, stream, session, peer);
+        connection.output.extend_from_slice(greeting);
+        loop {
+            match connection.dialogue(&shutdown).await {
+                Ok(After::StartTls) => match connection.start_tls().await {
+                    Ok(secured) => connection = secured,
+                    Err(error) => return tracing::debug!(%error, "POP3 session"),
+                },
+                Ok(After::Close) => return connection.stream.close().await,
+                Err(error) => return tracing::debug!(%error, "POP3 session"),
+            }
+        }
+    }
+}
+
+/// A logged-in client's mailbox, with what keeps it open and others out.
+struct Open {
+    session: letterlock_login::Session,
+    inbox: FolderId,
+    _lock: Lock,
+}
+
+/// How a dialogue ends without an error.
+enum After {
+    StartTls,
+    Close,
+}
+
+struct Connection<'a> {
+    server: &'a Pop3,
+    stream: Stream,
+    session: Session,
+    peer: SocketAddr,
+    open: Option<Open>,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// `-ERR` answers before login.
+    errors: u32,
+}
+
+impl<'a> Connection<'a> {
+    fn new(server: &'a Pop3, stream: Stream, session: Session, peer: SocketAddr) -> Self {
+        Connection {
+            server,
+            stream,
+            session,
+            peer,
+            open: None,
+            input: Vec::new(),
+            output: Vec::new(),
+            errors: 0,
+        }
+    }
+
+    /// What the client sent in the clear behind STLS goes with the old connection.
+    async fn start_tls(self) -> Result<Self, letterlock_net::NetError> {
+        let server = self.server;
+        let stream =
+            self.stream.start_tls(&server.tls, Audience::Clients, server.handshake_timeout).await?;
+        Ok(Connection::new(server, stream, Session::after_tls(), self.peer))
+    }
+
+    async fn dialogue(&mut self, shutdown: &Shutdown) -> std::io::Result<After> {
+        loop {
+            let after = match self.take_line() {
+                Some(Ok(line)) => {
+                    let action = self.session.line(&line);
+                    self.perform(action).await?
+                }
+                Some(Err(farewell)) => Some(self.part(farewell)),
+                None => self.wait(shutdown).await?,
+            };
+            if let Some(after) = after {
+                self.flush().await?;
+                return Ok(after);
+            }
+        }
+    }
+
+    /// The next line without its end. A bare LF is taken as one, as most servers do: there is
+    /// no message data from the client whose borders could be confused.
+    fn take_line(&mut self) -> Option<Result<zeroize::Zeroizing<Vec<u8>>, &'static [u8]>> {
+        match memchr(b'\n', &self.input) {
+            Some(end) if end < MAX_LINE => {
+                let mut line =
+                    zeroize::Zeroizing::new(self.input.drain(..=end).collect::<Vec<u8>>());
+                line.pop();
+                if line.last() == Some(&b'\r') {
+                    line.pop();
+                }
+                Some(Ok(line))
+            }
+            None if self.input.len() < MAX_LINE => None,
+            _ => Some(Err(b"-ERR Line too long\r\n")),
+        }
+    }
+
+    /// Sends what is ready, then waits for the client, the end of the session or of the server.
+    async fn wait(&mut self, shutdown: &Shutdown) -> std::io::Result<Option<After>> {
+        self.flush().await?;
+        let patience = if self.session.is_logged_in() {
+            self.server.idle_timeout
+        } else {
+            self.server.login_timeout
+        };
+        let handle = self.open.as_ref().map(|open| open.session.mailbox.clone());
+        let locked = async move {
+            match handle {
+                Some(handle) => handle.closed().await,
+                None => std::future::pending().await,
+            }
+        };
+        self.input.reserve(READ);
+        let farewell: &[u8] = tokio::select! {
+            read = timeout(patience, self.stream.read_buf(&mut self.input)) => match read {
+                Ok(read) => return Ok((read? == 0).then_some(After::Close)),
+                Err(_) => b"-ERR Silent for too long\r\n",
+            },
+            () = locked => b"-ERR [SYS/TEMP] This session was ended\r\n",
+            () = shutdown.draining() => b"-ERR [SYS/TEMP] The server is shutting down\r\n",
+        };
+        Ok(Some(self.part(farewell)))
+    }
+
+    async fn perform(&mut self, action: Action) -> std::io::Result<Option<After>> {
+        match action {
+            Action::Send(bytes) => return Ok(self.send(&bytes)),
+            Action::Close(bytes) => return Ok(Some(self.part(&bytes))),
+            Action::StartTls(bytes) => {
+                self.output.extend_from_slice(&bytes);
+                return Ok(Some(After::StartTls));
+            }
+            Action::Authenticate(credential) => {
+                let peer = Peer { ip: self.peer.ip(), protocol: Protocol::Pop3 };
+                let answer = match self.server.login.authenticate(&credential, peer).await {
+                    Ok(session) => self.open_maildrop(session).await,
+                    Err(error) => self.session.login_failed(&error),
+                };
+                if let Action::Send(bytes) = answer {
+                    return Ok(self.send(&bytes));
+                }
+            }
+            Action::Retrieve { uid, lines } => self.retrieve(uid, lines).await?,
+            Action::Update(uids) => {
+                let removed = self.update(uids).await;
+                return Ok(Some(self.part(session::removed(removed))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Queues an answer. Who only guesses, without logging in, is sent away.
+    fn send(&mut self, bytes: &[u8]) -> Option<After> {
+        self.output.extend_from_slice(bytes);
+        if bytes.starts_with(b"-ERR") && self.open.is_none() {
+            self.errors += 1;
+        }
+        (self.errors > PATIENCE).then_some(After::Close)
+    }
+
+    fn part(&mut self, farewell: &[u8]) -> After {
+        self.output.extend_from_slice(farewell);
+        After::Close
+    }
+
+    async fn open_maildrop(&mut self, session: letterlock_login::Session) -> Action {
+        let Some(lock) = self.server.locks.take(session.account.id) else {
+            return self.session.in_use();
+        };
+        match snapshot(&session.mailbox).await {
+            Ok((inbox, uid_validity, messages)) => {
+                self.open = Some(Open { session, inbox, _lock: lock });
+                self.session.logged_in(uid_validity, messages)
+            }
+            Err(error) => {
+                tracing::warn!(account = %session.account.id, %error, "cannot open a maildrop");
+                self.session.login_failed(&LoginError::Temporary(error.to_string()))
+            }
+        }
+    }
+
+    async fn retrieve(&mut self, uid: u32, lines: Option<u64>) -> std::io::Result<()> {
+        let Some(open) = &self.open else { return Ok(()) };
+        match open.session.mailbox.body(open.inbox, uid).await {
+            Ok(Some(message)) => {
+                let part = lines.map_or(&message[..], |lines| multiline::top(&message, lines));
+                self.output.extend_from_slice(format!("+OK {} octets\r\n", part.len()).as_bytes());
+                multiline::stuff(part, &mut self.output);
+            }
+            Ok(None) => self.output.extend_from_slice(GONE),
+            Err(error) => {
+                tracing::warn!(account = %open.session.account.id, %error, "cannot read a message");
+                self.output
+                    .extend_from_slice(b"-ERR [SYS/TEMP] The message cannot be read now\r\n");
+            }
+        }
+        self.flush().await
+    }
+
+    /// RFC 1939 §6: what was marked goes, durably, before the client hears so.
+    async fn update(&mut self, uids: Vec<u32>) -> bool {
+        let Some(open) = &self.open else { return false };
+        if uids.is_empty() {
+            return true;
+        }
+        let ranges = UidRanges::from_ranges(uids.into_iter().map(|uid| (uid, uid)));
+        match open.session.mailbox.remove(open.inbox, &ranges).await {
+            Ok(_) => true,
+            Err(error) => {
+                tracing::warn!(account = %open.session.account.id, %error, "cannot remove messages");
+                false
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> std::io::Result<()> {
+        if !self.output.is_empty() {
+            let sent = async {
+                self.stream.write_all(&self.output).await?;
+                self.stream.flush().await
+            };
+            timeout(self.server.idle_timeout, sent).await??;
+            self.output.clear();
+        }
+        Ok(())
+    }
+}
+
+/// INBOX at this moment. It is opened as EXAMINE does: a POP3 client takes nobody's `\Recent`.
+async fn snapshot(mailbox: &Handle) -> Result<(FolderId, u32, Vec<Message>), MailboxError> {
+    let selected = mailbox.select("INBOX", SelectMode::ReadOnly).await?;
+    let mut messages: Vec<Message> = Vec::with_capacity(selected.uids.len());
+    loop {
+        let after = messages.last().map_or(0, |message| message.uid);
+        let rows =
+            mailbox.rows(selected.folder, &all_uids(), Columns::default(), after, PAGE).await?;
+        let last_page = rows.len() < PAGE;
+        messages.extend(rows.into_iter().map(|row| Message { uid: row.uid, size: row.size }));
+        if last_page {
+            return Ok((selected.folder, selected.uid_validity, messages));
+        }
+    }
+}

@@ -1,0 +1,182 @@
+use letterlock_smtp_wire::Reply;
+use mail_parser::{MessageParser, MimeHeaders, PartType};
+use proptest::prelude::*;
+
+use super::*;
+
+const ORIGINAL: &[u8] = b"Message-ID: <m1@x.test>\r\nSubject: hello\r\n\r\nsecret body\r\n";
+
+/// The usual wishes of a sender.
+const HEADER: (Option<&str>, Returned) = (None, Returned::Header);
+
+fn mailbox(text: &str) -> Mailbox {
+    Mailbox::parse(text).unwrap()
+}
+
+fn refused() -> Finding {
+    let reply = Reply::new(550, EnhancedCode::new(5, 1, 1), "No such user");
+    Finding::from_reply("mx.far.test", &reply)
+}
+
+/// A report to a sender with these wishes.
+fn report(
+    to: &str,
+    original: &[u8],
+    failures: &[Failure<'_>],
+    (envid, returned): (Option<&str>, Returned),
+) -> (DeliveryId, Composed) {
+    let (to, from) = (mailbox(to), Domain::parse("here.test").unwrap());
+    let notice = Notice {
+        id: DeliveryId::generate(),
+        hostname: "mx.here.test",
+        from: &from,
+        to: &to,
+        now: Timestamp::from_second(1_700_400_000).unwrap(),
+        received_at: Timestamp::from_second(1_700_000_000).unwrap(),
+        expire: Duration::from_secs(432_000),
+        envid,
+        original,
+        returned,
+        failures,
+    };
+    (notice.id, compose(&notice))
+}
+
+fn text(composed: &Composed) -> String {
+    String::from_utf8(composed.bytes.clone()).unwrap()
+}
+
+/// Content types of the parts, by another parser.
+fn kinds(composed: &Composed) -> Vec<String> {
+    let message = MessageParser::default().parse(&composed.bytes).expect("a message");
+    let kind = |part: &mail_parser::MessagePart<'_>| {
+        let kind = part.content_type().expect("a type");
+        format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or_default())
+    };
+    message.parts.iter().map(kind).collect()
+}
+
+#[test]
+fn a_report_has_all_its_parts() {
+    let (one, two) = (mailbox("one@far.test"), mailbox("two@far.test"));
+    let (final_one, late) = (refused(), Finding::deferred(4, 1, "cannot connect to mx.far.test"));
+    let failures = [
+        Failure {
+            recipient: &one,
+            orcpt: Some("rfc822;first@list.test"),
+            finding: &final_one,
+            reason: Reason::Final,
+        },
+        Failure { recipient: &two, orcpt: None, finding: &late, reason: Reason::Expired },
+    ];
+    let (id, composed) =
+        report("ann@here.test", ORIGINAL, &failures, (Some("env"), Returned::Header));
+    let text = text(&composed);
+    assert_eq!(
+        kinds(&composed),
+        ["multipart/report", "text/plain", "message/delivery-status", "text/rfc822-headers"]
+    );
+    for wanted in [
+        "Date: Sun, 19 Nov 2023 13:20:00 +0000\r\n",
+        "From: Mail Delivery System <postmaster@here.test>\r\n",
+        "To: <ann@here.test>\r\n",
+        "In-Reply-To: <m1@x.test>\r\n",
+        "Auto-Submitted: auto-replied\r\n",
+        "\r\nReporting-MTA: dns; mx.here.test\r\nOriginal-Envelope-Id: env\r\nArrival-Date: Tue, 14 Nov 2023 22:13:20 \
+         +0000\r\n\r\nOriginal-Recipient: rfc822; first@list.test\r\nFinal-Recipient: rfc822; one@far.test\r\nAction: \
+         failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.far.test\r\nDiagnostic-Code: smtp; 550 5.1.1 No such user\r\n",
+        "Final-Recipient: rfc822; two@far.test\r\nAction: failed\r\nStatus: 4.4.7\r\nDiagnostic-Code: X-Letterlock; \
+         4.4.1 cannot connect to mx.far.test\r\n",
+        "  one@far.test\r\n    The server mx.far.test refused it: 550 5.1.1 No such user\r\n",
+        "  two@far.test\r\n    It was tried for 5 days. At last: 4.4.1 cannot connect to mx.far.test\r\n",
+        "\r\n\r\nMessage-ID: <m1@x.test>\r\nSubject: hello\r\n--=_",
+    ] {
+        assert!(text.contains(wanted), "{wanted:?} in\n{text}");
+    }
+    let own = format!("Message-ID: <{}@mx.here.test>\r\n", id.to_string().to_ascii_lowercase());
+    assert!(text.contains(&own) && !text.contains("secret"));
+    assert!(!composed.smtputf8 && !composed.eight_bit && !has_bare_newline(&composed.bytes));
+}
+
+#[test]
+fn internationalised_reports() {
+    let (one, finding) = (mailbox("jöran@far.test"), refused());
+    let failures =
+        [Failure { recipient: &one, orcpt: None, finding: &finding, reason: Reason::Final }];
+    let original = "Subject: grüße\r\n\r\nx\r\n".as_bytes();
+    let (_, composed) = report("änne@here.test", original, &failures, HEADER);
+    assert_eq!(
+        kinds(&composed)[1..],
+        ["text/plain", "message/global-delivery-status", "message/global-headers"]
+    );
+    assert!(composed.smtputf8 && composed.eight_bit);
+    let text = text(&composed);
+    assert!(text.contains("Final-Recipient: utf-8; jöran@far.test\r\n"));
+    assert!(text.contains("charset=utf-8\r\n") && text.contains("Subject: grüße\r\n"));
+    // Octets that are no UTF-8 do not get into a type that promises it.
+    let (_, composed) = report("ann@here.test", b"Subject: \xff\r\n\r\n", &failures, HEADER);
+    assert!(std::str::from_utf8(&composed.bytes).is_ok() && !composed.smtputf8);
+}
+
+#[test]
+fn the_whole_message_goes_back_on_demand() {
+    let (one, finding) = (mailbox("one@far.test"), refused());
+    let failures =
+        [Failure { recipient: &one, orcpt: None, finding: &finding, reason: Reason::Final }];
+    let whole = (None, Returned::Whole);
+    let (_, composed) = report("ann@here.test", ORIGINAL, &failures, whole);
+    assert_eq!(kinds(&composed)[3], "message/rfc822");
+    assert!(text(&composed).contains("\r\n\r\nsecret body\r\n--=_"));
+    let large = [ORIGINAL, &vec![b'x'; MAX_WHOLE]].concat();
+    for original in [&large[..], b"Subject: x\n\nbroken lines"] {
+        let (_, composed) = report("ann@here.test", original, &failures, whole);
+        assert_eq!(kinds(&composed)[3], "text/rfc822-headers");
+        assert!(composed.bytes.len() < 10_000 && !has_bare_newline(&composed.bytes));
+    }
+    let (_, composed) = report("ann@here.test", b"", &failures, whole);
+    assert_eq!(kinds(&composed).len(), 4, "nothing to return");
+}
+
+#[test]
+fn long_headers_are_cut_between_fields() {
+    let (one, finding) = (mailbox("one@far.test"), refused());
+    let failures =
+        [Failure { recipient: &one, orcpt: None, finding: &finding, reason: Reason::Final }];
+    let original = b"X-Long: 0123456789012345678901234567890123456789\r\n".repeat(5_000);
+    let (_, composed) = report("ann@here.test", &original, &failures, HEADER);
+    assert!(composed.bytes.len() < MAX_HEADER + 4_096);
+    assert!(text(&composed).contains("3456789\r\n--=_"));
+}
+
+proptest! {
+    /// Whatever strangers write, the report keeps its four parts, its own header, and whole lines.
+    #[test]
+    fn strangers_cannot_change_a_report(
+        original in proptest::collection::vec(prop_oneof![
+            Just(b"\r\n".to_vec()), Just(b"\n".to_vec()), Just(b"\r".to_vec()), Just(b"--=_".to_vec()),
+            Just(b"Subject: a\r\n".to_vec()), Just(b"Message-ID: <a\r\n Bcc: b>\r\n".to_vec()),
+            proptest::collection::vec(any::<u8>(), 0..20),
+        ], 0..20),
+        said in "\\PC{0,40}|(\r\nBcc: x@y.test\r\n)?[\r\n\t -~]{0,900}",
+        envid in "[\r\n -~é]{0,120}",
+        orcpt in "[\r\n -~]{0,120}",
+        whole in any::<bool>(),
+    ) {
+        let one = mailbox("\"a b\\\"<c>\"@far.test");
+        let finding = Finding::from_reply("mx.far.test", &Reply::plain(550, said));
+        let failures =
+            [Failure { recipient: &one, orcpt: Some(&orcpt), finding: &finding, reason: Reason::Final }];
+        let original = original.concat();
+        let (_, composed) = report("ann@here.test", &original, &failures, (
+            Some(&envid),
+            if whole { Returned::Whole } else { Returned::Header },
+        ));
+        prop_assert!(!has_bare_newline(&composed.bytes));
+        prop_assert_eq!(header::fields(&composed.bytes).filter(|field| field.is("Bcc")).count(), 0);
+        let message = MessageParser::default().parse(&composed.bytes).expect("a message");
+        let PartType::Multipart(parts) = &message.parts[0].body else { panic!("a multipart") };
+        prop_assert_eq!(parts.len(), 3);
+        let status = message.parts[parts[1] as usize].contents();
+        prop_assert_eq!(String::from_utf8_lossy(status).matches("\r\n\r\n").count(), 1, "two groups");
+    }
+}

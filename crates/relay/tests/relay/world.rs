@@ -1,0 +1,218 @@
+//! A relay with a real queue, in a world of scripted exchangers on loopback addresses of their own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use letterlock_address::Mailbox;
+use letterlock_config::{Dns, Dnssec, Outbound, Settings};
+use letterlock_directory::Directory;
+use letterlock_dns::Resolver;
+use letterlock_net::{ClientTls, Shutdown};
+use letterlock_queue::{
+    Counts, NewEntry, NewRecipient, Notify, Origin, Queue, Route, RowState, Seal, Shown,
+};
+use letterlock_relay::client::Timeouts;
+use letterlock_relay::{Addressing, BoxFuture, Handles, Options, Relay};
+use letterlock_testkit::dns::{DnsServer, Zone};
+use letterlock_testkit::mx::{FakeMx, Script};
+use letterlock_vault::{AccountId, DeliveryId, Key, Pool, ServerKey};
+use tempfile::TempDir;
+
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const MESSAGE: &str =
+    "From: ann@here.test\r\nSubject: hello\r\n\r\n.dots\r\n..\r\nend\r\n";
+
+/// Everybody in `here.test` is this account; the rest of the world is elsewhere, except `nobody.test`.
+struct Postman(AccountId);
+
+impl Addressing for Postman {
+    fn route<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Option<Route>> {
+        Box::pin(async move {
+            match address.domain.as_str() {
+                "here.test" => Some(Route::Local {
+                    account: self.0,
+                    folder: "INBOX".to_owned(),
+                    flags: Vec::new(),
+                    seal: Seal::Server,
+                }),
+                "nobody.test" => None,
+                _ => Some(Route::Remote),
+            }
+        })
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) dns: DnsServer,
+    pub(crate) outbound: Outbound,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) shutdown: Shutdown,
+    directory: Arc<Directory>,
+    ann: AccountId,
+    network: [u8; 3],
+    port: u16,
+    _folder: TempDir,
+}
+
+impl World {
+    /// Hosts are `h1.far.test`, `h2.far.test` and so on, with addresses that nobody else on this machine uses.
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, pool) = (ServerKey::from_key(Key::random()), Pool::new("test", 2));
+        let queue = Queue::open(folder.path(), &key, &pool).await.unwrap();
+        let directory = Directory::open(folder.path(), &key, &pool).await.unwrap();
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let network = [127, 1 + high % 250, low];
+        let [a, b, c] = network;
+        let zone = (1..10).fold(Zone::unsigned("far.test"), |zone, host| {
+            zone.a(&format!("h{host}"), Ipv4Addr::new(a, b, c, host))
+        });
+        let mut outbound = Settings::local(folder.path()).outbound;
+        outbound.retry = vec![Duration::from_millis(100)];
+        let free = std::net::TcpListener::bind((Ipv4Addr::new(a, b, c, 250), 0)).unwrap();
+        outbound.port = free.local_addr().unwrap().port();
+        Self {
+            queue,
+            dns: DnsServer::start([zone]).unwrap(),
+            timeouts: Timeouts { greeting: Duration::from_secs(2), ..Timeouts::default() },
+            shutdown: Shutdown::new(),
+            directory,
+            ann: AccountId::generate(),
+            network,
+            port: outbound.port,
+            outbound,
+            _folder: folder,
+        }
+    }
+
+    /// The address of a host.
+    pub(crate) fn address(&self, host: u8) -> SocketAddr {
+        let [a, b, c] = self.network;
+        SocketAddr::from((Ipv4Addr::new(a, b, c, host), self.port))
+    }
+
+    /// A scripted exchanger at the address of this host.
+    pub(crate) fn host(&self, host: u8, change: impl FnOnce(Script) -> Script) -> FakeMx {
+        let script = change(Script::new(&format!("h{host}.far.test")));
+        FakeMx::start_on(self.address(host), script).unwrap()
+    }
+
+    /// Publishes the exchangers of `far.test`.
+    pub(crate) fn exchangers(&self, hosts: &[(u16, &str)]) {
+        let add = |zone| {
+            hosts
+                .iter()
+                .fold(zone, |zone: Zone, (preference, host)| zone.mx("@", *preference, host))
+        };
+        self.dns.change("far.test", add).unwrap();
+    }
+
+    /// One exchanger, polite.
+    pub(crate) fn single(&self) -> FakeMx {
+        self.exchangers(&[(10, "h1.far.test")]);
+        self.host(1, |script| script)
+    }
+
+    /// Lets the relay run until the world ends.
+    pub(crate) fn start(&self) -> tokio::task::JoinHandle<()> {
+        let settings =
+            Dns { servers: vec![self.dns.address()], dnssec: Dnssec::Off, trust_anchors: None };
+        let handles = Handles {
+            queue: Arc::clone(&self.queue),
+            directory: Arc::clone(&self.directory),
+            dns: Arc::new(Resolver::new(&settings).unwrap()),
+            tls: ClientTls::load(None).unwrap(),
+            addressing: Arc::new(Postman(self.ann)),
+        };
+        let mut options = Options::new("mx.here.test", self.outbound.clone());
+        options.timeouts = self.timeouts;
+        let relay = Relay::new(handles, options).unwrap();
+        tokio::spawn(relay.run(self.shutdown.clone()))
+    }
+
+    pub(crate) async fn send(&self, recipients: &[&str]) -> DeliveryId {
+        self.accept(entry("ann@here.test", recipients, MESSAGE)).await
+    }
+
+    pub(crate) async fn accept(&self, entry: NewEntry) -> DeliveryId {
+        let id = entry.id;
+        self.queue.accept(entry).await.unwrap();
+        id
+    }
+
+    /// Waits until a message is out of the queue.
+    pub(crate) async fn gone(&self, id: DeliveryId) {
+        self.until(id, |shown| shown.is_none()).await;
+    }
+
+    /// Waits until a message stands so in the queue.
+    pub(crate) async fn until(&self, id: DeliveryId, condition: impl Fn(&Option<Shown>) -> bool) {
+        let waiting = async {
+            loop {
+                let shown = self.queue.show(id).await.unwrap();
+                if condition(&shown) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(SOON, waiting).await.is_err() {
+            panic!("waited in vain: {:#?}", self.queue.show(id).await);
+        }
+    }
+
+    /// The reports that wait for ann, oldest first.
+    pub(crate) async fn reports(&self) -> Vec<String> {
+        let mut reports = Vec::new();
+        for parked in self.queue.parked(self.ann, None, 100).await.unwrap() {
+            let body: Bytes = self.queue.server_body(parked.entry).await.unwrap();
+            reports.push(String::from_utf8(body.to_vec()).unwrap());
+        }
+        reports
+    }
+
+    /// The only report, once the message is gone.
+    pub(crate) async fn report(&self, id: DeliveryId) -> String {
+        self.gone(id).await;
+        let mut reports = self.reports().await;
+        assert_eq!(reports.len(), 1, "{reports:#?}");
+        reports.remove(0)
+    }
+
+    pub(crate) async fn counts(&self) -> Counts {
+        self.queue.counts().await.unwrap()
+    }
+}
+
+pub(crate) fn entry(from: &str, recipients: &[&str], body: &str) -> NewEntry {
+    let recipient = |address: &&str| NewRecipient {
+        address: Mailbox::parse(address).unwrap(),
+        notify: Notify::default(),
+        orcpt: None,
+        route: Route::Remote,
+    };
+    NewEntry {
+        id: DeliveryId::generate(),
+        received_at: Timestamp::now(),
+        origin: Origin::Inbound,
+        reverse_path: from.parse().unwrap(),
+        ret: None,
+        envid: None,
+        smtputf8: false,
+        eight_bit: !body.is_ascii(),
+        body: Bytes::from(body.to_owned()),
+        recipients: recipients.iter().map(recipient).collect(),
+    }
+}
+
+/// Whether the reply to some recipient that is still due says this.
+pub(crate) fn deferred(shown: &Option<Shown>, text: &str) -> bool {
+    let says = |reply: &Option<String>| reply.as_ref().is_some_and(|reply| reply.contains(text));
+    shown.as_ref().is_some_and(|shown| {
+        shown.rows.iter().any(|row| row.state == RowState::Due && says(&row.last_reply))
+    })
+}

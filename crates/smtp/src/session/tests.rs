@@ -1,0 +1,461 @@
+//! Dialogues. A script is lines of `C: what the client says` and `S: how the answer begins`;
+//! the driver's part is played here: `sender@refused.test` may not send, `nobody@…` is no
+//! recipient, the password is `right`, and every message that is whole is accepted.
+
+use letterlock_login::LoginError;
+use letterlock_smtp_wire::standard;
+
+use super::*;
+
+fn rules(access: Access) -> Rules {
+    Rules { hostname: "mx.test".into(), access, message_size: 1000, recipients: 3, errors: 4 }
+}
+
+fn inbound() -> Session {
+    Session::new(rules(Access::Anybody), false).0
+}
+
+fn submission(tls: bool) -> Session {
+    Session::new(rules(Access::LoggedIn { cleartext: false }), tls).0
+}
+
+/// Says a line and plays the driver until there is an answer; the words before it say what
+/// the driver was told to do besides.
+fn say(session: &mut Session, line: &str) -> String {
+    let action = session.line(Ok(line.as_bytes()));
+    play(session, action)
+}
+
+fn play(session: &mut Session, action: Action) -> String {
+    match action {
+        Action::Send(reply) => reply.to_string(),
+        Action::Close(reply) => format!("close {reply}"),
+        Action::StartTls(reply) => format!("tls {reply}"),
+        Action::Skip(size, reply) => format!("skip {size} {reply}"),
+        Action::Authenticate(credential) => {
+            let action = match credential.password.as_str() {
+                "right" => session.logged_in(),
+                "throttled" => session
+                    .login_failed(&LoginError::Throttled { retry_after: std::time::Duration::ZERO }),
+                _ => session.login_failed(&LoginError::Rejected),
+            };
+            play(session, action)
+        }
+        Action::Sender(path) => {
+            let refused = path.to_string().ends_with("@refused.test");
+            let action = session.sender(if refused { Err(standard::spf_rejected()) } else { Ok(()) });
+            play(session, action)
+        }
+        Action::Recipient(path) => {
+            let verdict = match path {
+                ForwardPath::Postmaster => Ok("postmaster@a.test".parse().unwrap()),
+                ForwardPath::Mailbox(mailbox) if mailbox.local.as_str() == "nobody" => {
+                    Err(standard::no_such_user())
+                }
+                ForwardPath::Mailbox(mailbox) if mailbox.local.as_str() == "later" => {
+                    Err(standard::mailbox_unavailable())
+                }
+                ForwardPath::Mailbox(mailbox) => Ok(mailbox),
+            };
+            let action = session.recipient(verdict);
+            play(session, action)
+        }
+        Action::Data(reply) => {
+            let envelope = session.take_envelope().expect("DATA was allowed");
+            format!("{} for {} then accepted", reply.code, envelope.recipients.len())
+        }
+        Action::Chunk { size, last: false } => format!("chunk {size}"),
+        Action::Chunk { size, last: true } => {
+            let envelope = session.take_envelope().expect("BDAT was allowed");
+            format!("last {size} for {} then accepted", envelope.recipients.len())
+        }
+    }
+}
+
+#[track_caller]
+fn dialogue(session: &mut Session, script: &str) {
+    let mut answer = String::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match line.split_once(": ").expect("a line of a script") {
+            ("C", said) => answer = say(session, said),
+            ("S", expected) => assert!(answer.starts_with(expected), "{answer:?} is not {expected:?}, in:{script}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn dialogues_on_port_25() {
+    let scripts = [
+        // RFC 5321 §4.1.4: the order of commands.
+        "C: MAIL FROM:<a@b.test>
+         S: 503
+         C: RCPT TO:<a@b.test>
+         S: 503",
+        "C: NOOP
+         S: 250
+         C: HELP
+         S: 214
+         C: VRFY ann
+         S: 252
+         C: RSET
+         S: 250
+         C: QUIT
+         S: close 221",
+        "C: EHLO c.test
+         S: 250
+         C: RCPT TO:<a@a.test>
+         S: 503
+         C: DATA
+         S: 503
+         C: MAIL FROM:<a@b.test>
+         S: 250
+         C: MAIL FROM:<a@b.test>
+         S: 503
+         C: RCPT TO:<ann@a.test>
+         S: 250
+         C: DATA
+         S: 354 for 1 then accepted
+         C: RCPT TO:<ann@a.test>
+         S: 503",
+        // RSET and EHLO end a transaction.
+        "C: EHLO c.test
+         C: MAIL FROM:<a@b.test>
+         C: RCPT TO:<ann@a.test>
+         C: RSET
+         S: 250
+         C: DATA
+         S: 503
+         C: MAIL FROM:<>
+         S: 250
+         C: EHLO c.test
+         S: 250
+         C: RCPT TO:<ann@a.test>
+         S: 503
+         C: MAIL FROM:<>
+         S: 250",
+        // A refused MAIL begins no transaction.
+        "C: HELO c.test
+         S: 250
+         C: MAIL FROM:<sender@refused.test>
+         S: 550 5.7.23
+         C: RCPT TO:<ann@a.test>
+         S: 503
+         C: MAIL FROM:<a@b.test>
+         S: 250",
+        // Recipients: refused ones don't count, the same one twice is one, bare postmaster is one.
+        "C: EHLO c.test
+         C: MAIL FROM:<a@b.test>
+         C: RCPT TO:<nobody@a.test>
+         S: 550 5.1.1
+         C: DATA
+         S: 554
+         C: RCPT TO:<ann@a.test>
+         S: 250
+         C: RCPT TO:<ann@a.test>
+         S: 250
+         C: RCPT TO:<postmaster>
+         S: 250
+         C: DATA
+         S: 354 for 2",
+        // RFC 5321 §4.1.1.11: parameters that were not offered; HELO offers none.
+        "C: HELO c.test
+         C: MAIL FROM:<a@b.test> SIZE=10
+         S: 555
+         C: EHLO c.test
+         C: MAIL FROM:<a@b.test> BODY=BINARYMIME
+         S: 501
+         C: MAIL FROM:<a@b.test> SIZE=1001
+         S: 552 5.3.4
+         C: MAIL FROM:<a@b.test> SIZE=1000 BODY=8BITMIME
+         S: 250",
+        // RFC 6531: addresses beyond ASCII need the parameter.
+        "C: EHLO c.test
+         C: MAIL FROM:<ä@b.test>
+         S: 553 5.6.7
+         C: MAIL FROM:<a@b.test>
+         S: 250
+         C: RCPT TO:<ü@a.test>
+         S: 553 5.6.7
+         C: RSET
+         C: MAIL FROM:<ä@b.test> SMTPUTF8
+         S: 250
+         C: RCPT TO:<ü@a.test>
+         S: 250",
+        // Nobody logs in on port 25, and a browser is sent away.
+        "C: EHLO c.test
+         C: AUTH PLAIN AGEAYg==
+         S: 502
+         C: POST / HTTP/1.1
+         S: close 521",
+        // RFC 3207: EHLO first.
+        "C: STARTTLS
+         S: 503
+         C: EHLO c.test
+         C: STARTTLS
+         S: tls 220",
+    ];
+    for script in scripts {
+        dialogue(&mut inbound(), script);
+    }
+}
+
+#[test]
+fn chunks() {
+    let scripts = [
+        // RFC 3030 §2: a series, and what may not stand within it.
+        "C: EHLO c.test
+         C: MAIL FROM:<a@b.test>
+         C: RCPT TO:<ann@a.test>
+         C: BDAT 10
+         S: chunk 10
+         C: DATA
+         S: 503
+         C: RCPT TO:<bob@a.test>
+         S: 503
+         C: BDAT 5 LAST
+         S: last 5 for 1
+         C: BDAT 5 LAST
+         S: skip 5 503",
+        // The octets come whatever is wrong.
+        "C: BDAT 7
+         S: skip 7 503
+         C: EHLO c.test
+         C: MAIL FROM:<a@b.test>
+         C: BDAT 7 LAST
+         S: skip 7 554
+         C: RCPT TO:<ann@a.test>
+         S: 250
+         C: BDAT 0 LAST
+         S: last 0 for 1",
+        // RSET ends a series.
+        "C: EHLO c.test
+         C: MAIL FROM:<a@b.test>
+         C: RCPT TO:<ann@a.test>
+         C: BDAT 10
+         C: RSET
+         S: 250
+         C: BDAT 5 LAST
+         S: skip 5 503
+         C: MAIL FROM:<a@b.test>
+         S: 250",
+    ];
+    for script in scripts {
+        dialogue(&mut inbound(), script);
+    }
+}
+
+#[test]
+fn the_rest_of_a_refused_series_is_skipped_and_counts_once() {
+    let mut session = inbound();
+    dialogue(
+        &mut session,
+        "C: EHLO c.test
+         C: MAIL FROM:<a@b.test>
+         C: RCPT TO:<ann@a.test>
+         C: BDAT 2000
+         S: chunk 2000",
+    );
+    session.chunk_failed(false);
+    assert!(matches!(session.outcome(standard::message_too_big()), Action::Send(_)));
+    for _ in 0..10 {
+        assert!(say(&mut session, "BDAT 2000").starts_with("skip 2000 503"));
+    }
+    assert!(!session.in_transaction());
+    dialogue(
+        &mut session,
+        "C: BDAT 1 LAST
+         S: skip 1 503
+         C: MAIL FROM:<a@b.test>
+         S: 250",
+    );
+}
+
+#[test]
+fn dialogues_of_submission() {
+    let in_clear = "C: MAIL FROM:<a@a.test>
+         S: 503
+         C: EHLO c.test
+         C: AUTH PLAIN AGEAcmlnaHQ=
+         S: 538
+         C: MAIL FROM:<a@a.test>
+         S: 530 5.7.0 Must issue
+         C: STARTTLS
+         S: tls 220";
+    dialogue(&mut submission(false), in_clear);
+    let scripts = [
+        // RFC 4954 §4.
+        "C: AUTH PLAIN AGEAcmlnaHQ=
+         S: 503
+         C: EHLO c.test
+         C: MAIL FROM:<a@a.test>
+         S: 530 5.7.0 Auth
+         C: AUTH PLAIN AGEAcmlnaHQ=
+         S: 235
+         C: AUTH PLAIN AGEAcmlnaHQ=
+         S: 503
+         C: STARTTLS
+         S: 503
+         C: MAIL FROM:<a@a.test>
+         S: 250
+         C: EHLO c.test
+         S: 250
+         C: MAIL FROM:<a@a.test>
+         S: 250",
+        "C: EHLO c.test
+         C: AUTH PLAIN
+         S: 334
+         C: AGEAcmlnaHQ=
+         S: 235",
+        "C: EHLO c.test
+         C: AUTH login
+         S: 334 VXNlcm5hbWU6
+         C: YQ==
+         S: 334 UGFzc3dvcmQ6
+         C: cmlnaHQ=
+         S: 235",
+        // What ends an exchange without a session.
+        "C: EHLO c.test
+         C: AUTH PLAIN
+         C: *
+         S: 501 5.7.0
+         C: AUTH PLAIN =
+         S: 501 5.5.2
+         C: AUTH XYZZY
+         S: 504
+         C: AUTH PLAIN AGEAd3Jvbmc=
+         S: 535
+         C: NOOP
+         S: 250",
+    ];
+    for script in scripts {
+        dialogue(&mut submission(true), script);
+    }
+}
+
+#[test]
+fn auth_is_offered_where_it_can_be_used() {
+    let offers = |mut session: Session| say(&mut session, "EHLO c.test").contains("AUTH PLAIN LOGIN");
+    assert!(!offers(inbound()));
+    assert!(!offers(submission(false)));
+    assert!(offers(submission(true)));
+    assert!(offers(Session::new(rules(Access::LoggedIn { cleartext: true }), false).0));
+}
+
+#[test]
+fn after_tls_nothing_is_known() {
+    let mut session = Session::new(rules(Access::LoggedIn { cleartext: true }), false).0;
+    dialogue(
+        &mut session,
+        "C: EHLO c.test
+         C: AUTH PLAIN AGEAcmlnaHQ=
+         S: 235
+         C: MAIL FROM:<a@a.test>
+         S: 250",
+    );
+    let mut session = session.after_tls();
+    assert!(session.hello().is_none() && !session.in_transaction());
+    dialogue(
+        &mut session,
+        "C: MAIL FROM:<a@a.test>
+         S: 503
+         C: EHLO c.test
+         C: MAIL FROM:<a@a.test>
+         S: 530",
+    );
+    assert!(!say(&mut session, "EHLO c.test").contains("STARTTLS"));
+}
+
+#[test]
+fn a_line_that_is_none_ends_an_exchange() {
+    for error in [LineError::TooLong, LineError::Nul] {
+        let mut session = submission(true);
+        dialogue(
+            &mut session,
+            "C: EHLO c.test
+             C: AUTH PLAIN
+             S: 334",
+        );
+        let action = session.line(Err(error));
+        assert!(play(&mut session, action).starts_with("500"));
+        assert!(say(&mut session, "NOOP").starts_with("250"), "it is no answer to the challenge");
+    }
+}
+
+#[test]
+fn lines_that_end_otherwise_end_the_session() {
+    for error in [LineError::BareLf, LineError::BareCr] {
+        let mut session = inbound();
+        let action = session.line(Err(error));
+        assert!(play(&mut session, action).starts_with("close 521"));
+    }
+}
+
+/// How many of these lines are answered before the session is ended; at most 20.
+fn patience(session: &mut Session, line: &str) -> usize {
+    (0..20).take_while(|_| !say(session, line).starts_with("close 421")).count()
+}
+
+#[test]
+fn errors_are_counted_and_temporary_refusals_are_not() {
+    let begun = || {
+        let mut session = inbound();
+        dialogue(
+            &mut session,
+            "C: EHLO c.test
+             C: MAIL FROM:<a@b.test>
+             S: 250",
+        );
+        session
+    };
+    assert_eq!(patience(&mut begun(), "XYZZY"), 4);
+    assert_eq!(patience(&mut begun(), "RCPT TO:<nobody@a.test>"), 4);
+    assert_eq!(patience(&mut begun(), "BDAT 3"), 4);
+    assert_eq!(patience(&mut begun(), "RCPT TO:<later@a.test>"), 20);
+    assert_eq!(patience(&mut begun(), "NOOP"), 20);
+
+    // More recipients than fit: each of the others gets 452 and may come again (RFC 5321 §4.5.3.1.10).
+    let mut session = begun();
+    for number in 0..3 {
+        assert!(say(&mut session, &format!("RCPT TO:<r{number}@a.test>")).starts_with("250"));
+    }
+    assert!(say(&mut session, "RCPT TO:<more@a.test>").starts_with("452 4.5.3"));
+    assert_eq!(patience(&mut session, "RCPT TO:<more@a.test>"), 20);
+    assert!(say(&mut session, "DATA").starts_with("354 for 3"));
+
+    let mut session = inbound();
+    let ended = (0..20).position(|_| matches!(session.outcome(standard::mail_loop()), Action::Close(_)));
+    assert_eq!(ended, Some(4), "refused messages count");
+}
+
+#[test]
+fn failed_logins_are_counted_whatever_the_reason() {
+    for password in ["d3Jvbmc=", "dGhyb3R0bGVk"] {
+        let mut session = submission(true);
+        say(&mut session, "EHLO c.test");
+        let tries = (0..20)
+            .take_while(|_| {
+                say(&mut session, "AUTH LOGIN YQ==");
+                let answer = say(&mut session, password);
+                assert!(answer.starts_with("535") || answer.starts_with("454") || answer.starts_with("close 421"));
+                !answer.starts_with("close")
+            })
+            .count();
+        assert_eq!(tries, 4);
+    }
+}
+
+#[test]
+fn a_session_may_be_cut_between_transactions_only() {
+    let mut session = inbound();
+    assert!(!session.in_transaction());
+    say(&mut session, "EHLO c.test");
+    assert!(!session.in_transaction());
+    say(&mut session, "MAIL FROM:<>");
+    assert!(session.in_transaction());
+    say(&mut session, "RCPT TO:<ann@a.test>");
+    say(&mut session, "BDAT 1");
+    assert!(session.in_transaction());
+    say(&mut session, "BDAT 1 LAST");
+    assert!(!session.in_transaction());
+}

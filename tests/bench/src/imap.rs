@@ -1,0 +1,146 @@
+//! A mail reader that counts what it gets and keeps nothing of it.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context as _, bail};
+
+use crate::wire::{Tls, Wire};
+
+/// A connection that is logged in.
+pub(crate) struct Client {
+    wire: Wire,
+    tag: u32,
+}
+
+/// What a command brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Brought {
+    /// `FETCH` responses.
+    pub(crate) fetched: u32,
+    /// The number in the last `STATUS` response that asked for MESSAGES alone.
+    pub(crate) status: Option<u32>,
+    /// Octets in literals.
+    pub(crate) literals: u64,
+}
+
+impl Client {
+    /// Connects, over TLS from the first octet if `tls`, and logs in.
+    pub(crate) async fn login(
+        address: SocketAddr,
+        tls: Option<&Tls>,
+        user: &str,
+        password: &str,
+    ) -> anyhow::Result<Self> {
+        let mut wire = Wire::connect(address).await?;
+        if let Some(tls) = tls {
+            wire = wire.start_tls(tls).await.context("TLS of IMAP")?;
+        }
+        wire.line().await?;
+        let mut client = Self { wire, tag: 0 };
+        client.command(&format!("LOGIN \"{user}\" \"{password}\"")).await?;
+        Ok(client)
+    }
+
+    /// A command that has to be answered OK.
+    pub(crate) async fn command(&mut self, command: &str) -> anyhow::Result<Brought> {
+        let tag = self.send(command, b"").await?;
+        self.finish(&tag, command).await
+    }
+
+    /// APPEND of one message to INBOX with a literal that waits for nothing (LITERAL+, RFC 7888).
+    pub(crate) async fn append(&mut self, message: &[u8]) -> anyhow::Result<()> {
+        let mut literal = message.to_vec();
+        literal.extend_from_slice(b"\r\n");
+        let tag = self.send(&format!("APPEND INBOX {{{}+}}", message.len()), &literal).await?;
+        self.finish(&tag, "APPEND").await.map(drop)
+    }
+
+    /// How many messages INBOX has.
+    pub(crate) async fn messages(&mut self) -> anyhow::Result<u32> {
+        let brought = self.command("STATUS INBOX (MESSAGES)").await?;
+        brought.status.context("STATUS without MESSAGES")
+    }
+
+    /// Begins IDLE (RFC 2177) and leaves the connection in it.
+    pub(crate) async fn idle(&mut self) -> anyhow::Result<()> {
+        self.send("IDLE", b"").await?;
+        let line = self.wire.line().await?;
+        if !line.starts_with(b"+") {
+            bail!("IDLE was answered {}", String::from_utf8_lossy(line));
+        }
+        Ok(())
+    }
+
+    /// Gives the memory of the client's buffer back.
+    pub(crate) fn shrink(&mut self) {
+        self.wire.shrink();
+    }
+
+    async fn send(&mut self, command: &str, rest: &[u8]) -> anyhow::Result<String> {
+        self.tag += 1;
+        let tag = format!("a{}", self.tag);
+        let mut bytes = format!("{tag} {command}\r\n").into_bytes();
+        bytes.extend_from_slice(rest);
+        self.wire.send(&bytes).await?;
+        Ok(tag)
+    }
+
+    /// Reads until the tagged response.
+    async fn finish(&mut self, tag: &str, command: &str) -> anyhow::Result<Brought> {
+        let mut brought = Brought::default();
+        loop {
+            let line = self.wire.line().await?;
+            if let Some(rest) = line.strip_prefix(tag.as_bytes()) {
+                if rest.starts_with(b" OK") {
+                    return Ok(brought);
+                }
+                let verb = command.split(' ').next().unwrap_or_default();
+                bail!("{verb} was answered {}", String::from_utf8_lossy(line));
+            }
+            brought.fetched += u32::from(is_fetch(line));
+            brought.status = status(line).or(brought.status);
+            let mut literal = announced(line);
+            while let Some(length) = literal {
+                brought.literals += length as u64;
+                self.wire.skip(length).await?;
+                literal = announced(self.wire.line().await?);
+            }
+        }
+    }
+}
+
+/// `* 12 FETCH …`
+fn is_fetch(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(b"* ") else { return false };
+    let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+    digits > 0 && rest[digits..].starts_with(b" FETCH ")
+}
+
+/// `* STATUS INBOX (MESSAGES 12)`
+fn status(line: &[u8]) -> Option<u32> {
+    let line = std::str::from_utf8(line.strip_prefix(b"* STATUS ")?).ok()?;
+    line.rsplit_once("(MESSAGES ")?.1.strip_suffix(')')?.parse().ok()
+}
+
+/// The length of the literal that a line announces at its end.
+fn announced(line: &[u8]) -> Option<usize> {
+    let inner = line.strip_suffix(b"}")?;
+    let brace = memchr::memrchr(b'{', inner)?;
+    std::str::from_utf8(&inner[brace + 1..]).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses_are_recognised() {
+        assert!(is_fetch(b"* 1 FETCH (UID 1)"));
+        assert!(!is_fetch(b"* FETCH"));
+        assert!(!is_fetch(b"* 3 EXISTS"));
+        assert_eq!(status(b"* STATUS INBOX (MESSAGES 12)"), Some(12));
+        assert_eq!(status(b"* LIST () \"/\" INBOX"), None);
+        assert_eq!(announced(b"* 1 FETCH (BODY[] {345}"), Some(345));
+        assert_eq!(announced(b"* OK {x}"), None);
+    }
+}

@@ -1,0 +1,95 @@
+//! Load programs for Letterlock: how fast a release build takes, files and gives mail, and what that costs.
+//!
+//! Each command starts the given binary in a temporary folder on free loopback ports, puts a bounded load on it,
+//! prints a table (or JSON) and stops. Nothing leaves the machine. What the figures mean stands in README.md.
+
+mod delivery;
+mod gauge;
+mod idle;
+mod imap;
+mod messages;
+mod read;
+mod report;
+mod smtp;
+mod stage;
+mod wire;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::{Args, Parser, Subcommand};
+
+use report::{Figures, Report};
+
+/// Puts a bounded load on a Letterlock binary, over loopback only, and prints what it did and what it cost.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Mail from another server: accepted and readable a second, CPU, syncs and memory
+    Delivery(delivery::Options),
+    /// Memory of the idle server and of each idle IMAP connection
+    Idle(idle::Options),
+    /// A large mailbox over IMAP: APPEND, SELECT, FETCH, STORE
+    Read(read::Options),
+}
+
+/// What every command takes.
+#[derive(Args, Clone)]
+struct Common {
+    /// The letterlock binary, a release build
+    #[arg(long, value_name = "PATH")]
+    binary: PathBuf,
+    /// How often to measure, each time with a new server; medians are shown
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// Give up after this many seconds, all runs together
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    time_limit: u64,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// A further setting of the server as SECTION.KEY=VALUE, the value as TOML writes it (repeatable)
+    #[arg(long = "set", value_name = "SETTING", value_parser = stage::setting)]
+    settings: Vec<stage::Setting>,
+}
+
+/// The load comes from one thread, so that it leaves as much of the machine to the server as it can.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let (title, common) = match &cli.command {
+        Command::Delivery(options) => (options.title(), options.common.clone()),
+        Command::Idle(options) => (options.title(), options.common.clone()),
+        Command::Read(options) => (options.title(), options.common.clone()),
+    };
+    let limit = Duration::from_secs(common.time_limit);
+    // Whatever ends this, the server ends with it: dropping the future drops the stage.
+    let figures = tokio::select! {
+        figures = all(&cli.command, common.runs) => figures?,
+        () = tokio::time::sleep(limit) => bail!("not done after {} s", limit.as_secs()),
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+    };
+    let report = Report::new(title, figures);
+    println!("{}", if common.json { report.json()? } else { report.table() });
+    Ok(())
+}
+
+async fn all(command: &Command, runs: u32) -> anyhow::Result<Vec<Figures>> {
+    let mut figures = Vec::new();
+    for run in 1..=runs {
+        eprintln!("run {run} of {runs}");
+        figures.push(match command {
+            Command::Delivery(options) => delivery::run(options).await?,
+            Command::Idle(options) => idle::run(options).await?,
+            Command::Read(options) => read::run(options).await?,
+        });
+    }
+    Ok(figures)
+}

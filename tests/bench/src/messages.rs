@@ -1,0 +1,163 @@
+//! Mail to send: no two messages alike, of a given size, the same in every run.
+
+use jiff::Timestamp;
+use letterlock_address::Domain;
+use letterlock_sender_auth::{KeyAlgorithm, SigningKey, generate_key};
+
+/// The domain that the mail comes from.
+pub(crate) const DOMAIN: &str = "sender.test";
+/// The host that sends it.
+pub(crate) const HOST: &str = "mx.sender.test";
+/// The sender of envelope and header.
+pub(crate) const SENDER: &str = "news@sender.test";
+/// The selector of the DKIM key.
+pub(crate) const SELECTOR: &str = "bench";
+
+/// Signs for [`DOMAIN`].
+pub(crate) struct Signer {
+    key: SigningKey,
+    /// The TXT record to publish at `bench._domainkey`.
+    pub(crate) record: String,
+    domain: Domain,
+}
+
+impl Signer {
+    /// With a new RSA key of 2,048 bits, which is what most mail is signed with.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let key = generate_key(KeyAlgorithm::Rsa2048)?;
+        Ok(Self {
+            key: SigningKey::from_pkcs8(&key.private)?,
+            record: key.public_dns,
+            domain: Domain::parse(DOMAIN)?,
+        })
+    }
+
+    /// The message with its signature before it.
+    pub(crate) fn signed(&self, message: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+        let header = self.key.sign(&message, &self.domain, SELECTOR, Timestamp::now())?;
+        let mut signed = header.into_bytes();
+        signed.extend_from_slice(&message);
+        Ok(signed)
+    }
+}
+
+/// The message with this number: `multipart/alternative` with a text and an HTML part, together about `size` octets
+/// (never fewer than the header takes). The text is words and random letters, so that it compresses as prose does.
+pub(crate) fn message(number: u32, to: &str, size: usize) -> Vec<u8> {
+    let mut random = Random::new(number);
+    let boundary = format!("=_{:016x}", random.next());
+    let mut text = format!(
+        "From: News of the day <{SENDER}>\r\n\
+         To: <{to}>\r\n\
+         Subject: Number {number}: {} {}\r\n\
+         Date: Mon, 02 Jun 2025 10:11:12 +0000\r\n\
+         Message-ID: <{number}.{:016x}@{DOMAIN}>\r\n\
+         MIME-Version: 1.0\r\n\
+         Content-Type: multipart/alternative; boundary=\"{boundary}\"\r\n\
+         \r\n\
+         --{boundary}\r\n\
+         Content-Type: text/plain; charset=utf-8\r\n\
+         \r\n",
+        random.word(),
+        random.word(),
+        random.next(),
+    );
+    let end = format!("--{boundary}--\r\n");
+    let middle = text.len() + size.saturating_sub(text.len() + end.len()) / 2;
+    prose(&mut text, middle, &mut random);
+    text.push_str(&format!(
+        "--{boundary}\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>\r\n"
+    ));
+    prose(&mut text, size.saturating_sub(end.len()), &mut random);
+    text.push_str(&end);
+    text.into_bytes()
+}
+
+/// Adds lines until the text has this length, or a few octets more.
+fn prose(text: &mut String, length: usize, random: &mut Random) {
+    let mut line = text.len();
+    while text.len() < length {
+        if random.next().is_multiple_of(4) {
+            text.push_str(&format!("{:x}", random.next() >> 24));
+        } else {
+            text.push_str(random.word());
+        }
+        if text.len() - line > 68 {
+            text.push_str("\r\n");
+            line = text.len();
+        } else {
+            text.push(' ');
+        }
+    }
+    text.push_str("\r\n");
+}
+
+const WORDS: [&str; 32] = [
+    "letter",
+    "morning",
+    "the",
+    "of",
+    "and",
+    "please",
+    "tomorrow",
+    "river",
+    "invoice",
+    "meeting",
+    "garden",
+    "quiet",
+    "answer",
+    "to",
+    "with",
+    "weather",
+    "station",
+    "because",
+    "window",
+    "paper",
+    "seven",
+    "we",
+    "you",
+    "they",
+    "under",
+    "between",
+    "yesterday",
+    "harbour",
+    "music",
+    "evening",
+    "question",
+    "number",
+];
+
+/// SplitMix64: quick, and the same for the same seed. Nothing here is secret.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u32) -> Self {
+        Self(u64::from(seed) << 20)
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn word(&mut self) -> &'static str {
+        WORDS[(self.next() % WORDS.len() as u64) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_their_size_and_differ() {
+        let one = message(1, "a@example.test", 4096);
+        assert!((4000..4300).contains(&one.len()), "{}", one.len());
+        assert_eq!(one, message(1, "a@example.test", 4096));
+        assert_ne!(one, message(2, "a@example.test", 4096));
+        assert!(one.split(|b| *b == b'\n').all(|line| line.len() < 200));
+    }
+}

@@ -1,0 +1,120 @@
+//! What a load needs: a server, the DNS that it asks, and accounts.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use letterlock_testkit::dns::{DnsServer, Zone};
+use letterlock_testkit::server::{Letterlock, Setup};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::Common;
+use crate::gauge::Process;
+use crate::messages::{self, Signer};
+use crate::wire::Tls;
+
+/// The local domain.
+const LOCAL: &str = "example.test";
+
+/// A setting for the server: section, key, value.
+pub(crate) type Setting = (String, String, String);
+
+/// Reads `limits.drain="1s"`.
+pub(crate) fn setting(text: &str) -> Result<Setting, String> {
+    let (name, value) = text.split_once('=').ok_or("SECTION.KEY=VALUE is wanted")?;
+    let (section, key) = name.split_once('.').ok_or("SECTION.KEY=VALUE is wanted")?;
+    Ok((section.to_owned(), key.to_owned(), value.to_owned()))
+}
+
+/// How the stage is to be set.
+pub(crate) struct Plan<'a> {
+    pub(crate) common: &'a Common,
+    pub(crate) accounts: u32,
+    /// Publishes this signer's key.
+    pub(crate) signer: Option<&'a Signer>,
+    /// Time to live of the sender's DNS records, in seconds; with 0 every message asks again.
+    pub(crate) ttl: u32,
+    /// Settings beside the usual ones; those of the command line come after them.
+    pub(crate) settings: Vec<Setting>,
+}
+
+/// An account to log in to.
+#[derive(Clone)]
+pub(crate) struct Account {
+    pub(crate) address: String,
+    pub(crate) password: String,
+}
+
+/// A running server with its surroundings; dropping it ends and removes everything.
+pub(crate) struct Stage {
+    pub(crate) server: Letterlock,
+    pub(crate) accounts: Vec<Account>,
+    pub(crate) tls: Tls,
+    _dns: DnsServer,
+}
+
+impl Stage {
+    /// Starts everything. The configuration is the default one but for ports, DNS, and loopback being exempt from
+    /// limits.
+    pub(crate) async fn start(plan: Plan<'_>) -> anyhow::Result<Self> {
+        allow_many_files()?;
+        let dns = DnsServer::start([sender_zone(plan.signer, plan.ttl)])?;
+        let mut setup = Setup::new(std::path::absolute(&plan.common.binary)?)
+            .dns(&dns)
+            .unset("auth", "argon2_memory")
+            .set("log", "level", "\"info\"")
+            .unset("log", "addresses")
+            .unset("log", "format");
+        for (section, key, value) in plan.settings.iter().chain(&plan.common.settings) {
+            setup = setup.set(section, key, value);
+        }
+        let server = setup.start().await?;
+        server.add_domain(LOCAL).await?;
+        let mut accounts = Vec::new();
+        for number in 0..plan.accounts {
+            let address = format!("reader{number}@{LOCAL}");
+            let password = server.add_account(&address).await?;
+            accounts.push(Account { address, password });
+        }
+        let tls = Tls { config: server.client_tls()?, name: server.hostname().to_owned() };
+        Ok(Self { server, accounts, tls, _dns: dns })
+    }
+
+    /// The server's process.
+    pub(crate) fn process(&self) -> anyhow::Result<Process> {
+        Ok(Process::new(self.server.pid().context("the server does not run")?))
+    }
+
+    /// The folder of the server's files.
+    pub(crate) fn folder(&self) -> &Path {
+        self.server.data_dir()
+    }
+
+    /// An IMAP session over TLS.
+    pub(crate) async fn reader(&self, account: &Account) -> anyhow::Result<crate::imap::Client> {
+        let Account { address, password } = account;
+        crate::imap::Client::login(self.server.imaps(), Some(&self.tls), address, password).await
+    }
+}
+
+/// A domain as they are today: signed, with SPF, DMARC and, if there is a signer, DKIM.
+fn sender_zone(signer: Option<&Signer>, ttl: u32) -> Zone {
+    let spf = "v=spf1 ip4:127.0.0.0/8 -all";
+    let zone = Zone::signed(messages::DOMAIN)
+        .ttl(ttl)
+        .mx("@", 10, messages::HOST)
+        .a("mx", std::net::Ipv4Addr::LOCALHOST)
+        .txt("@", spf)
+        .txt("mx", spf)
+        .txt("_dmarc", "v=DMARC1; p=reject");
+    match signer {
+        Some(signer) => zone.txt(&format!("{}._domainkey", messages::SELECTOR), &signer.record),
+        None => zone,
+    }
+}
+
+/// Raises the soft limit of open files to the hard one, here and so in the server.
+fn allow_many_files() -> anyhow::Result<()> {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard })
+        .context("the limit of open files")
+}
