@@ -1,29 +1,21 @@
-//! Accounts: their keys, credentials, state and sessions.
+//! Accounts: making and removing them, their state and sessions.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use letterlock_address::Mailbox;
+use letterlock_address::Domain;
 use letterlock_directory::{
-    Account, AccountKeys, AccountState, Disabled, KeyMode, NamedSlot, NewAccount,
+    Account, AccountKeys, AccountState, DirectoryError, Disabled, KeyMode, NamedSlot, NewAccount,
 };
-use letterlock_login::UnlockError;
 use letterlock_mailbox::AccountState as MailboxState;
-use letterlock_vault::slot;
-use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Slot, SlotKind};
-use zeroize::Zeroizing;
+use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Slot, SlotKind, slot};
 
+use crate::credentials::password_or_made;
 use crate::domain::{parse_address, parse_domain};
 use crate::{
-    AccountChange, AccountDetails, AccountRequest, AccountRow, Admin, AdminError, AppPasswordRow,
-    NewSecret, Response, Secret, SessionRow,
+    AccountChange, AccountDetails, AccountRequest, AccountRow, Admin, AdminError, NewSecret,
+    Response, Secret, SessionRow,
 };
-
-/// Characters of a password that we make: 24 of 32 letters and digits are 120 bits.
-const MADE_PASSWORD: usize = 24;
-
-/// Shortest password that is taken: the slot's hash makes guessing dear, not impossible.
-const MIN_PASSWORD: usize = 8;
 
 impl Admin {
     /// Carries out `account …`.
@@ -75,8 +67,12 @@ impl Admin {
         name: Option<String>,
     ) -> Result<Response, AdminError> {
         let address = parse_address(address)?;
-        if self.directory.snapshot().account_by_address(&address).is_some() {
-            return Err(letterlock_directory::DirectoryError::AddressTaken(address).into());
+        let snapshot = self.directory.snapshot();
+        if !snapshot.is_local(&address.domain) {
+            return Err(DirectoryError::NoSuchDomain(address.domain).into());
+        }
+        if snapshot.account_by_address(&address).is_some() || snapshot.alias(&address).is_some() {
+            return Err(DirectoryError::AddressTaken(address).into());
         }
         let (password, made) = password_or_made(password)?;
         let id = AccountId::generate();
@@ -106,10 +102,12 @@ impl Admin {
             created_at: Timestamp::now(),
         };
         if let Err(error) = self.directory.add_account(new).await {
-            self.mailboxes.remove(id).await?;
+            if let Err(error) = self.mailboxes.remove(id).await {
+                tracing::warn!(account = %id, %error, "a file that nobody has a key to stays");
+            }
             return Err(error.into());
         }
-        self.adopt_waiting(&address).await;
+        self.adopt_waiting(&address.domain).await;
         tracing::info!(account = %id, "account added");
         Ok(if shown.is_empty() {
             Response::Done(format!("account {address} added"))
@@ -118,9 +116,9 @@ impl Admin {
         })
     }
 
-    /// Mail for the role addresses that waited for the domain's first account.
-    async fn adopt_waiting(&self, address: &Mailbox) {
-        if let Err(error) = self.intake.adopt_waiting(&address.domain).await {
+    /// Mail for the role addresses that waited until they lead to somebody.
+    pub(crate) async fn adopt_waiting(&self, domain: &Domain) {
+        if let Err(error) = self.intake.adopt_waiting(domain).await {
             tracing::warn!(%error, "mail for role addresses stays waiting");
         }
     }
@@ -182,7 +180,8 @@ impl Admin {
         }
         match change.enabled {
             Some(true) => {
-                self.directory.set_account_state(account.id, AccountState::Enabled).await?
+                self.directory.set_account_state(account.id, AccountState::Enabled).await?;
+                self.adopt_waiting(&account.address.domain).await;
             }
             Some(false) => self.disable(&account).await?,
             None => {}
@@ -202,6 +201,8 @@ impl Admin {
     async fn offboard(&self, address: &str) -> Result<Response, AdminError> {
         let account = self.find_account(address)?;
         self.disable(&account).await?;
+        // One may have been added meanwhile; from now on nobody can log in to ask for more.
+        let account = self.find_account(address)?;
         let mut removed = 0;
         for named in account.slots.iter().filter(|named| named.slot.kind == SlotKind::AppPassword) {
             self.directory.remove_slot(account.id, named.slot.id).await?;
@@ -217,9 +218,10 @@ impl Admin {
     async fn remove_account(&self, address: &str) -> Result<Response, AdminError> {
         let account = self.find_account(address)?;
         self.directory.remove_account(account.id).await?;
-        self.mailboxes.lock(account.id).await?;
+        // The account cannot be named any more: one failure must not be in the way of the rest.
+        let removed = self.mailboxes.remove(account.id).await;
         self.queue.discard_account(account.id).await?;
-        self.mailboxes.remove(account.id).await?;
+        removed?;
         tracing::info!(account = %account.id, "account removed");
         Ok(Response::Done(format!(
             "account {} removed: its keys are destroyed, and its mail with them",
@@ -239,184 +241,25 @@ impl Admin {
         Ok(Response::Sessions(rows.collect()))
     }
 
-    async fn change_password(
-        &self,
-        address: &str,
-        password: Option<Secret>,
-        unlock: Option<Secret>,
-        discard_mail: bool,
-    ) -> Result<Response, AdminError> {
-        let account = self.find_account(address)?;
-        let (password, made) = password_or_made(password)?;
-        let shown = if discard_mail {
-            self.start_over(&account, password, made).await?
-        } else {
-            let key = self.account_key(&account, unlock).await?;
-            let old = account.slots.iter().find(|named| named.slot.kind == SlotKind::Password);
-            let id = old.map_or_else(|| account.next_slot_id(), |named| named.slot.id);
-            let (_, slot) = self.password_slot(account.id, id, password.clone(), key).await?;
-            match old {
-                Some(_) => self.directory.replace_slot(account.id, named(slot, "")).await?,
-                None => self.directory.add_slot(account.id, named(slot, "")).await?,
-            }
-            // All other sessions end, and what was remembered of the old password goes with them.
-            self.mailboxes.lock(account.id).await?;
-            made.then(|| new_secret("password", password)).into_iter().collect()
-        };
-        tracing::info!(account = %account.id, discard_mail, "password changed");
-        Ok(if shown.is_empty() {
-            Response::Done(format!("password of {} changed", account.address))
-        } else {
-            Response::Made(shown)
-        })
-    }
-
-    /// New keys and an empty mailbox: for when no secret is left that opens the old one.
-    async fn start_over(
-        &self,
-        account: &Account,
-        password: Secret,
-        made: bool,
-    ) -> Result<Vec<NewSecret>, AdminError> {
-        self.mailboxes.lock(account.id).await?;
-        let key = AccountKey::random();
-        let (secrets, wrapped) = AccountSecrets::generate(account.id, &key, &self.server_key);
-        let first = account.next_slot_id();
-        let (key, slot) = self.password_slot(account.id, first, password.clone(), key).await?;
-        let mut slots = vec![named(slot, "")];
-        let mut shown =
-            made.then(|| new_secret("password", password)).into_iter().collect::<Vec<_>>();
-        match account.mode {
-            KeyMode::ServerHeld => slots
-                .push(named(slot::server(account.id, first + 1, &key, &self.server_key), "server")),
-            KeyMode::UserHeld => {
-                let (text, slot) = slot::recovery(account.id, first + 1, &key);
-                slots.push(named(slot, "recovery"));
-                shown.push(new_secret("recovery-key", Secret::new(text.to_string())));
-            }
+    /// Locks an account where what follows must be done however badly its file is closed.
+    pub(crate) async fn lock_anyway(&self, account: AccountId) {
+        if let Err(error) = self.mailboxes.lock(account).await {
+            tracing::warn!(%account, %error, "the mailbox was not closed cleanly");
         }
-        self.queue.discard_account(account.id).await?;
-        self.mailboxes.remove(account.id).await?;
-        self.mailboxes.create(&secrets).await?;
-        self.directory
-            .replace_keys(account.id, AccountKeys { mode: account.mode, secrets: wrapped, slots })
-            .await?;
-        Ok(shown)
     }
 
-    async fn new_recovery_key(
-        &self,
-        address: &str,
-        unlock: Option<Secret>,
-    ) -> Result<Response, AdminError> {
-        let account = self.find_account(address)?;
-        let key = self.account_key(&account, unlock).await?;
-        let (text, slot) = slot::recovery(account.id, account.next_slot_id(), &key);
-        self.directory.add_slot(account.id, named(slot, "recovery")).await?;
-        for old in account.slots.iter().filter(|named| named.slot.kind == SlotKind::Recovery) {
-            self.directory.remove_slot(account.id, old.slot.id).await?;
-        }
-        Ok(Response::Made(vec![new_secret("recovery-key", Secret::new(text.to_string()))]))
-    }
-
-    async fn add_app_password(
-        &self,
-        address: &str,
-        name: String,
-        unlock: Option<Secret>,
-    ) -> Result<Response, AdminError> {
-        let account = self.find_account(address)?;
-        let key = self.account_key(&account, unlock).await?;
-        let (text, slot) = slot::app_password(account.id, account.next_slot_id(), &key);
-        self.directory.add_slot(account.id, named(slot, &name)).await?;
-        Ok(Response::Made(vec![new_secret("app-password", Secret::new(text.to_string()))]))
-    }
-
-    fn list_app_passwords(&self, address: &str) -> Result<Response, AdminError> {
-        let account = self.find_account(address)?;
-        let rows =
-            account.slots.iter().filter(|named| named.slot.kind == SlotKind::AppPassword).map(
-                |named| AppPasswordRow {
-                    id: named.slot.id,
-                    name: named.name.clone(),
-                    created: named.created_at.to_string(),
-                },
-            );
-        Ok(Response::AppPasswords(rows.collect()))
-    }
-
-    async fn remove_app_password(&self, address: &str, id: u32) -> Result<Response, AdminError> {
-        let account = self.find_account(address)?;
-        if !account.slot(id).is_some_and(|named| named.slot.kind == SlotKind::AppPassword) {
-            return Err(AdminError::NotFound(format!(
-                "{} has no app password {id}",
-                account.address
-            )));
-        }
-        self.directory.remove_slot(account.id, id).await?;
-        // Sessions that logged in with it must not outlive it, and nobody knows which those are.
-        self.mailboxes.lock(account.id).await?;
-        Ok(Response::Done(format!(
-            "app password {id} of {} removed, its sessions are ended",
-            account.address
-        )))
-    }
-
-    /// The account's key: with a secret, by the server's own slot, or from the unlocked mailbox.
-    async fn account_key(
-        &self,
-        account: &Account,
-        unlock: Option<Secret>,
-    ) -> Result<AccountKey, AdminError> {
-        if let Some(secret) = unlock {
-            return self.login.open_key(account, secret.expose()).await.map_err(
-                |error| match error {
-                    UnlockError::Wrong => AdminError::WrongSecret(account.address.to_string()),
-                    UnlockError::Broken(text) => AdminError::Failed(text),
-                },
-            );
-        }
-        if let Some(named) = account.slots.iter().find(|named| named.slot.kind == SlotKind::Server)
-        {
-            let opened = slot::open_server(account.id, &named.slot, &self.server_key);
-            return opened.map_err(|error| {
-                AdminError::Failed(format!("the server's slot does not open: {error}"))
-            });
-        }
-        self.login
-            .unlocked_key(account.id)
-            .ok_or_else(|| AdminError::Locked(account.address.to_string()))
-    }
-
-    /// A slot for a main password. Argon2 is slow on purpose: not on an async worker.
-    async fn password_slot(
-        &self,
-        account: AccountId,
-        id: u32,
-        password: Secret,
-        key: AccountKey,
-    ) -> Result<(AccountKey, Slot), AdminError> {
-        let cost = self.login.argon2_cost();
-        tokio::task::spawn_blocking(move || {
-            let slot = slot::password(account, id, password.expose(), &key, cost);
-            (key, slot)
-        })
-        .await
-        .map_err(|_| AdminError::Failed("the server is shutting down".into()))
-    }
-
-    fn find_account(&self, address: &str) -> Result<Arc<Account>, AdminError> {
+    pub(crate) fn find_account(&self, address: &str) -> Result<Arc<Account>, AdminError> {
         let address = parse_address(address)?;
         let account = self.directory.snapshot().account_by_address(&address);
         account.ok_or_else(|| AdminError::NotFound(format!("there is no account {address}")))
     }
 }
 
-fn named(slot: Slot, name: &str) -> NamedSlot {
+pub(crate) fn named(slot: Slot, name: &str) -> NamedSlot {
     NamedSlot { slot, name: name.to_owned(), created_at: Timestamp::now(), last_used: None }
 }
 
-fn new_secret(kind: &str, secret: Secret) -> NewSecret {
+pub(crate) fn new_secret(kind: &str, secret: Secret) -> NewSecret {
     NewSecret { kind: kind.into(), secret }
 }
 
@@ -434,61 +277,5 @@ fn kind_name(kind: SlotKind) -> &'static str {
         SlotKind::AppPassword => "app-password",
         SlotKind::Recovery => "recovery-key",
         SlotKind::Server => "server",
-    }
-}
-
-/// The given password if it will do, or a new one; and whether it is new.
-fn password_or_made(given: Option<Secret>) -> Result<(Secret, bool), AdminError> {
-    let Some(secret) = given else { return Ok((made_password()?, true)) };
-    let text = secret.expose();
-    if text.chars().count() < MIN_PASSWORD {
-        return Err(AdminError::Invalid(format!(
-            "the password is too short: at least {MIN_PASSWORD} characters"
-        )));
-    }
-    // Such a text would be tried as a token and never as a password.
-    if slot::AppPassword::recognise(text).is_some() || slot::RecoveryKey::recognise(text).is_some()
-    {
-        return Err(AdminError::Invalid(
-            "the password has the form of an app password or recovery key: choose another".into(),
-        ));
-    }
-    Ok((secret, false))
-}
-
-/// Letters and digits that are not taken for one another, in groups of six.
-fn made_password() -> Result<Secret, AdminError> {
-    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let mut random = Zeroizing::new([0_u8; MADE_PASSWORD]);
-    getrandom::fill(random.as_mut_slice())
-        .map_err(|error| AdminError::Failed(format!("no random numbers: {error}")))?;
-    let mut text = String::with_capacity(MADE_PASSWORD + MADE_PASSWORD / 6);
-    for (at, byte) in random.iter().enumerate() {
-        if at > 0 && at % 6 == 0 {
-            text.push('-');
-        }
-        text.push(char::from(ALPHABET[usize::from(byte % 32)]));
-    }
-    Ok(Secret::new(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn made_passwords_are_long_and_differ() {
-        let (one, two) = (made_password().unwrap(), made_password().unwrap());
-        assert_eq!(one.expose().len(), 27);
-        assert_ne!(one.expose(), two.expose());
-    }
-
-    #[test]
-    fn passwords_that_cannot_work_are_refused() {
-        assert!(password_or_made(Some(Secret::new("short".into()))).is_err());
-        let (token, _) = slot::app_password(AccountId::generate(), 3, &AccountKey::random());
-        assert!(password_or_made(Some(Secret::new(token.to_string()))).is_err());
-        assert!(!password_or_made(Some(Secret::new("long enough".into()))).unwrap().1);
-        assert!(password_or_made(None).unwrap().1);
     }
 }

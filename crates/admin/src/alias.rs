@@ -18,6 +18,8 @@ impl Admin {
                 >>(
                 )?;
                 self.directory.add_alias(source.clone(), targets, Timestamp::now()).await?;
+                // It may be the domain's postmaster.
+                self.adopt_waiting(&source.domain).await;
                 Ok(Response::Done(format!("mail for {source} goes to its targets now")))
             }
             AliasRequest::List { domain } => {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use zeroize::Zeroizing;
 
 use crate::{Admin, Request, Response};
 
@@ -58,7 +59,8 @@ pub async fn serve(listener: UnixListener, admin: Arc<Admin>) {
 }
 
 async fn answer(mut stream: UnixStream, admin: &Admin) -> io::Result<()> {
-    let mut line = String::new();
+    // Passwords may stand in both lines.
+    let mut line = Zeroizing::new(String::new());
     let (read, mut write) = stream.split();
     tokio::time::timeout(PATIENCE, BufReader::new(read.take(MAX_LINE)).read_line(&mut line))
         .await??;
@@ -68,8 +70,7 @@ async fn answer(mut stream: UnixStream, admin: &Admin) -> io::Result<()> {
             Err(format!("the request is not understood, is the server of another version? {error}"))
         }
     };
-    drop(zeroize::Zeroizing::new(line));
-    let mut answer = serde_json::to_vec(&outcome)?;
+    let mut answer = Zeroizing::new(serde_json::to_vec(&outcome)?);
     answer.push(b'\n');
     write.write_all(&answer).await?;
     write.shutdown().await
@@ -80,10 +81,10 @@ async fn answer(mut stream: UnixStream, admin: &Admin) -> io::Result<()> {
 /// The outer error means that no server answers there; the inner one is the server's.
 pub async fn call(path: &Path, request: &Request) -> io::Result<Result<Response, String>> {
     let mut stream = UnixStream::connect(path).await?;
-    let mut line = zeroize::Zeroizing::new(serde_json::to_vec(request)?);
+    let mut line = Zeroizing::new(serde_json::to_vec(request)?);
     line.push(b'\n');
     stream.write_all(&line).await?;
-    let mut answer = String::new();
+    let mut answer = Zeroizing::new(String::new());
     BufReader::new(stream.take(MAX_LINE)).read_line(&mut answer).await?;
     if answer.is_empty() {
         return Err(io::Error::new(

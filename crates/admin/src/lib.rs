@@ -8,6 +8,7 @@
 mod account;
 mod alias;
 pub mod control;
+mod credentials;
 mod domain;
 mod error;
 mod queue;

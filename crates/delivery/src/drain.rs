@@ -3,7 +3,7 @@
 //! One task listens to the mailboxes' events and to the queue's bell; each account that
 //! drains gets a task of its own, which works in pages while the owner already reads.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use letterlock_mailbox::{AccountState, Drained, Event, Handle, Mailboxes};
 use letterlock_queue::{Parked, Queue, QueueError, RowId};
 use letterlock_vault::AccountId;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
+use crate::adopt;
 use crate::error::FileError;
 use crate::filing;
 
@@ -41,41 +42,85 @@ pub struct Drainer {
 /// an operator to look at, and the others go past them.
 type Stuck = HashSet<RowId>;
 
+/// The accounts that drain, each by a task of its own.
+#[derive(Default)]
+struct Drains {
+    tasks: JoinSet<()>,
+    accounts: HashMap<Id, AccountId>,
+}
+
+impl Drains {
+    /// Begins after a pause, unless there is a task for the account already.
+    fn begin(&mut self, drainer: &Arc<Drainer>, account: AccountId, pause: Duration) {
+        if self.accounts.values().any(|running| *running == account) {
+            return;
+        }
+        let drainer = drainer.clone();
+        let task = self.tasks.spawn(async move {
+            tokio::time::sleep(pause).await;
+            drainer.drain(account).await;
+        });
+        self.accounts.insert(task.id(), account);
+    }
+
+    /// The next account whose task ends, and what to wait before another begins: a moment if it
+    /// broke down. `None` while there is none.
+    async fn ended(&mut self) -> Option<(AccountId, Duration)> {
+        let (id, pause) = match self.tasks.join_next_with_id().await? {
+            Ok((id, ())) => (id, Duration::ZERO),
+            Err(error) => {
+                tracing::error!(%error, "draining broke down");
+                (error.id(), LONGEST_PAUSE)
+            }
+        };
+        Some((self.accounts.remove(&id)?, pause))
+    }
+}
+
 impl Drainer {
     /// Works until it is dropped.
     pub async fn run(self: Arc<Self>) {
         let mut events = self.mailboxes.events();
-        let mut drains: JoinSet<AccountId> = JoinSet::new();
-        let mut running: HashSet<AccountId> = HashSet::new();
+        let mut drains = Drains::default();
+        self.adopt_waiting().await;
         self.offer_parked().await;
+        // Whoever was unlocked before this listened.
+        for account in self.mailboxes.draining() {
+            drains.begin(&self, account, Duration::ZERO);
+        }
         loop {
-            let mut begin = Vec::new();
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(Event::Draining(account)) => begin.push(account),
+                    Ok(Event::Draining(account)) => drains.begin(&self, account, Duration::ZERO),
                     Ok(_) => {}
-                    Err(RecvError::Lagged(_)) => begin = self.mailboxes.draining(),
+                    Err(RecvError::Lagged(_)) => {
+                        for account in self.mailboxes.draining() {
+                            drains.begin(&self, account, Duration::ZERO);
+                        }
+                    }
                     Err(RecvError::Closed) => return,
                 },
-                Some(ended) = drains.join_next() => {
-                    if let Ok(account) = ended {
-                        running.remove(&account);
-                        // It may have been told to drain again while its task was ending.
-                        if self.mailboxes.state(account) == AccountState::Draining {
-                            begin.push(account);
-                        }
+                Some((account, pause)) = drains.ended() => {
+                    // It may have been told to drain again while its task was ending.
+                    if self.mailboxes.state(account) == AccountState::Draining {
+                        drains.begin(&self, account, pause);
                     }
                 }
                 () = self.queue.delivery_bell().notified() => self.offer_parked().await,
             }
-            for account in begin {
-                if running.insert(account) {
-                    let this = self.clone();
-                    drains.spawn(async move {
-                        this.drain(account).await;
-                        account
-                    });
-                }
+        }
+    }
+
+    /// Mail for role addresses that somebody has by now, left by a crash before it was given
+    /// to them.
+    async fn adopt_waiting(&self) {
+        let domains = match self.queue.waiting_domains().await {
+            Ok(domains) => domains,
+            Err(error) => return tracing::warn!(%error, "cannot look for waiting mail"),
+        };
+        for domain in domains {
+            if let Err(error) = adopt::adopt(&self.directory, &self.queue, &domain).await {
+                tracing::warn!(%error, "mail for role addresses stays waiting");
             }
         }
     }
@@ -101,7 +146,9 @@ impl Drainer {
             self.mailboxes.drain_again(account);
             return;
         }
-        let Some(account) = self.directory.snapshot().account(account) else { return };
+        let Some(account) = self.directory.snapshot().account(account) else {
+            return self.discard(account).await;
+        };
         if account.mode == KeyMode::ServerHeld
             && let Err(error) = self.login.unlock_server_held(&account).await
         {
@@ -109,8 +156,20 @@ impl Drainer {
         }
     }
 
+    /// Mail of an account that was removed: its keys are destroyed, nobody can ever read it.
+    async fn discard(&self, account: AccountId) {
+        match self.queue.discard_account(account).await {
+            Ok(count) => tracing::info!(%account, count, "mail of a removed account dropped"),
+            Err(error) => tracing::warn!(%account, %error, "mail of a removed account stays"),
+        }
+    }
+
     /// Files everything that is parked for an account, until nothing is left or it is locked.
     async fn drain(&self, account: AccountId) {
+        // First those end who began to file directly while the account was open: a row that is
+        // filed and forgotten here must not be filed by them afterwards.
+        let nobody = async || Ok::<bool, std::convert::Infallible>(false);
+        let Ok(_) = self.mailboxes.finish_draining(account, nobody).await;
         let (mut stuck, mut pause) = (Stuck::new(), PAUSE);
         while let Some(handle) = self.mailboxes.handle(account) {
             match self.drain_once(&handle, &mut stuck).await {
@@ -169,13 +228,20 @@ impl Drainer {
                     rows.push(parked.row);
                     keys.push(key);
                 }
-                Err(FileError::Queue(QueueError::Gone)) => {}
+                // Filed or cancelled meanwhile; if the row is still there after all, then
+                // without a body, and it must not be asked for without end.
+                Err(FileError::Queue(QueueError::Gone)) => {
+                    stuck.insert(parked.row);
+                }
                 Err(error) if error.stops_the_account() => return Err(error),
                 Err(error) => {
                     tracing::error!(delivery = %parked.id, account = %handle.account(), %error, "parked mail cannot be filed");
                     stuck.insert(parked.row);
                 }
             }
+        }
+        if rows.is_empty() {
+            return Ok(());
         }
         handle.sync().await?;
         self.queue.filed(&rows);

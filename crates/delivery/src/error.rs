@@ -1,6 +1,5 @@
 //! Why a message was not accepted.
 
-use letterlock_directory::DirectoryError;
 use letterlock_mailbox::MailboxError;
 use letterlock_queue::QueueError;
 
@@ -14,6 +13,9 @@ pub enum AcceptError {
     /// A recipient that was accepted at RCPT exists no more.
     #[error("a recipient went away during the transaction")]
     Changed,
+    /// The server is being stopped; whether the message was kept is not known.
+    #[error("cut off by the end of the program")]
+    CutOff,
     /// The queue failed.
     #[error(transparent)]
     Queue(QueueError),
@@ -35,8 +37,6 @@ pub(crate) enum FileError {
     Mailbox(#[from] MailboxError),
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
     #[error("its key does not open: {0}")]
     Key(#[from] letterlock_vault::OpenError),
 }
@@ -50,7 +50,7 @@ impl FileError {
             FileError::Queue(error) => {
                 matches!(error, QueueError::Full | QueueError::Vault(_) | QueueError::CutOff)
             }
-            FileError::Directory(_) | FileError::Key(_) => false,
+            FileError::Key(_) => false,
         }
     }
 }

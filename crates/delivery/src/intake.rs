@@ -7,13 +7,14 @@ use jiff::Timestamp;
 use letterlock_address::{Domain, Mailbox, ReversePath};
 use letterlock_directory::{Account, Directory, KeyMode, Resolution, Target};
 use letterlock_login::Login;
-use letterlock_mailbox::{Filing, Handle, Mailboxes, Way};
+use letterlock_mailbox::{AccountState, Filing, Handle, Mailboxes, Way};
 use letterlock_queue::{
-    Adoption, NewEntry, NewRecipient, Notify, Origin, Queue, QueueError, Route, RowId, Seal,
+    NewEntry, NewRecipient, Notify, Origin, Queue, QueueError, Route, RowId, Seal,
 };
-use letterlock_vault::{AccountId, DeliveryId, SealTo};
-use tokio::sync::Semaphore;
+use letterlock_vault::{AccountId, DeliveryId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use crate::adopt::{self, to_owner};
 use crate::error::AcceptError;
 use crate::filing;
 use crate::route::{self, Destination};
@@ -88,7 +89,18 @@ struct Direct {
 struct Prepared {
     recipients: Vec<NewRecipient>,
     direct: Vec<Direct>,
+    /// Accounts whose mailboxes the server opens itself.
+    server_held: Vec<AccountId>,
     filings: Vec<Filing>,
+}
+
+/// What is needed to commit and file one message.
+struct Work {
+    directory: Arc<Directory>,
+    mailboxes: Arc<Mailboxes>,
+    queue: Arc<Queue>,
+    login: Arc<Login>,
+    settler: Settler,
 }
 
 impl Intake {
@@ -111,7 +123,8 @@ impl Intake {
     }
 
     /// Accepts a message for all its recipients or for none. On return it is durable, and
-    /// 250 may be said.
+    /// 250 may be said. Once it has begun to be committed it is also filed, even if the caller
+    /// does not wait.
     pub async fn accept(&self, incoming: Incoming) -> Result<(), AcceptError> {
         let permit =
             self.in_hand.clone().acquire_owned().await.map_err(|_| AcceptError::Changed)?;
@@ -121,17 +134,17 @@ impl Intake {
             // Everybody's mail is to be discarded: accepted and dropped is what the operator asked for.
             return Ok(());
         }
-        let Prepared { recipients, direct, filings } = self.prepare(plan, incoming.folder).await?;
-        let accepted = self.queue.accept(entry(&incoming, recipients)).await?;
-        tracing::info!(delivery = %incoming.id, recipients = accepted.rows.len(), octets = incoming.body.len(), "accepted");
-        let (mailboxes, settler) = (self.mailboxes.clone(), self.settler.clone());
-        tokio::spawn(async move {
-            for direct in direct {
-                file_now(&mailboxes, &settler, &incoming, accepted.rows[direct.at], direct).await;
-            }
-            drop((filings, permit));
-        });
-        Ok(())
+        let prepared = self.prepare(plan, incoming.folder).await?;
+        let (told, outcome) = oneshot::channel();
+        let work = Work {
+            directory: self.directory.clone(),
+            mailboxes: self.mailboxes.clone(),
+            queue: self.queue.clone(),
+            login: self.login.clone(),
+            settler: self.settler.clone(),
+        };
+        tokio::spawn(work.carry_out(incoming, prepared, told, permit));
+        outcome.await.unwrap_or(Err(AcceptError::CutOff))
     }
 
     /// How a message that is made here, such as a bounce, gets to an address. `None` if it
@@ -162,25 +175,7 @@ impl Intake {
     /// Gives mail that waited for a domain's role addresses to whom they lead now, if to
     /// anybody. The number of messages.
     pub async fn adopt_waiting(&self, domain: &Domain) -> Result<usize, QueueError> {
-        let Ok(address) = format!("postmaster@{domain}").parse::<Mailbox>() else { return Ok(0) };
-        let adoption = match self.directory.snapshot().resolve(&address) {
-            Resolution::Account(account) => self.local_adoption(account),
-            Resolution::Aliased(targets) => match targets.into_iter().next() {
-                Some(Target::Account(account)) => self.local_adoption(account),
-                Some(Target::Remote(mailbox)) => Some(Adoption::Remote(mailbox)),
-                None => None,
-            },
-            _ => None,
-        };
-        match adoption {
-            Some(adoption) => self.queue.adopt_waiting(domain, adoption, Timestamp::now()).await,
-            None => Ok(0),
-        }
-    }
-
-    fn local_adoption(&self, account: AccountId) -> Option<Adoption> {
-        let account = self.directory.snapshot().account(account)?;
-        Some(Adoption::Local { account: account.id, seal: Seal::Owner(to_owner(&account)) })
+        adopt::adopt(&self.directory, &self.queue, domain).await
     }
 
     /// Asks each mailbox how it wants its mail now, in the order of the accounts: two
@@ -202,6 +197,9 @@ impl Intake {
                 Destination::Here { address, account } => {
                     let account =
                         self.directory.snapshot().account(account).ok_or(AcceptError::Changed)?;
+                    if account.mode == KeyMode::ServerHeld {
+                        prepared.server_held.push(account.id);
+                    }
                     let filing = self.filing(&account).await;
                     let seal = match &filing.way {
                         Way::Park(seal) => seal.clone().unwrap_or_else(|| to_owner(&account)),
@@ -249,11 +247,6 @@ impl Intake {
     }
 }
 
-/// Sealed so that only the owner's private key opens it.
-fn to_owner(account: &Account) -> SealTo {
-    SealTo::Public { account: account.id, public: account.secrets.sealing_public() }
-}
-
 fn entry(incoming: &Incoming, recipients: Vec<NewRecipient>) -> NewEntry {
     NewEntry {
         id: incoming.id,
@@ -269,34 +262,71 @@ fn entry(incoming: &Incoming, recipients: Vec<NewRecipient>) -> NewEntry {
     }
 }
 
-/// Files a message that is durable in the queue. If that fails, it stays parked there, and
-/// the account drains again.
-async fn file_now(
-    mailboxes: &Mailboxes,
-    settler: &Settler,
-    incoming: &Incoming,
-    row: RowId,
-    direct: Direct,
-) {
-    let Direct { address, handle, .. } = direct;
-    let folder = incoming.folder.name();
-    let delivery = filing::delivery(
-        incoming.id,
-        &address,
-        &incoming.reverse_path,
-        incoming.received_at,
-        folder,
-        &incoming.body,
-    );
-    let key = (delivery.id, delivery.recipient.clone());
-    match handle.deliver(delivery).await {
-        Ok(filed) => {
-            tracing::info!(delivery = %incoming.id, account = %handle.account(), ?filed, "filed");
-            settler.filed(Settled { handle, row, key });
+impl Work {
+    /// Commits, says so, and files what can be filed at once.
+    async fn carry_out(
+        self,
+        incoming: Incoming,
+        prepared: Prepared,
+        told: oneshot::Sender<Result<(), AcceptError>>,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let Prepared { recipients, direct, server_held, filings } = prepared;
+        // Whether the caller still listens makes no difference to what is done.
+        let rows = match self.queue.accept(entry(&incoming, recipients)).await {
+            Ok(accepted) => {
+                tracing::info!(delivery = %incoming.id, recipients = accepted.rows.len(), octets = incoming.body.len(), "accepted");
+                let _ = told.send(Ok(()));
+                accepted.rows
+            }
+            Err(error) => {
+                let _ = told.send(Err(error.into()));
+                return;
+            }
+        };
+        for direct in direct {
+            self.file_now(&incoming, rows[direct.at], direct).await;
         }
-        Err(error) => {
-            tracing::warn!(delivery = %incoming.id, account = %handle.account(), %error, "not filed yet");
-            mailboxes.drain_again(handle.account());
+        drop((filings, permit));
+        for account in server_held {
+            self.open_again(account).await;
+        }
+    }
+
+    /// Files a message that is durable in the queue. If that fails, it stays parked there, and
+    /// the account drains again.
+    async fn file_now(&self, incoming: &Incoming, row: RowId, direct: Direct) {
+        let Direct { address, handle, .. } = direct;
+        let delivery = filing::delivery(
+            incoming.id,
+            &address,
+            &incoming.reverse_path,
+            incoming.received_at,
+            incoming.folder.name(),
+            &incoming.body,
+        );
+        let key = (delivery.id, delivery.recipient.clone());
+        match handle.deliver(delivery).await {
+            Ok(filed) => {
+                tracing::info!(delivery = %incoming.id, account = %handle.account(), ?filed, "filed");
+                self.settler.filed(Settled { handle, row, key });
+            }
+            Err(error) => {
+                tracing::warn!(delivery = %incoming.id, account = %handle.account(), %error, "not filed yet");
+                self.mailboxes.drain_again(handle.account());
+            }
+        }
+    }
+
+    /// A server-held mailbox that was locked while mail for it came: nobody else would unlock
+    /// it, and the mail would stay parked.
+    async fn open_again(&self, account: AccountId) {
+        if self.mailboxes.state(account) != AccountState::Locked {
+            return;
+        }
+        let Some(account) = self.directory.snapshot().account(account) else { return };
+        if let Err(error) = self.login.unlock_server_held(&account).await {
+            tracing::warn!(account = %account.id, %error, "a server-held mailbox does not open");
         }
     }
 }

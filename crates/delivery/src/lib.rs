@@ -13,6 +13,7 @@
 //! Carrying mail elsewhere is the relay's part; it asks [`Intake::route`] where a bounce
 //! for one of our people goes.
 
+mod adopt;
 mod drain;
 mod error;
 mod filing;

@@ -40,7 +40,7 @@ pub struct Settler(mpsc::UnboundedSender<Settled>);
 type Key = (DeliveryId, String);
 
 /// Deliveries whose rows are gone, by account.
-type Done = HashMap<AccountId, (Handle, Vec<Key>)>;
+type Done = HashMap<AccountId, Vec<Key>>;
 
 /// Starts the task that settles. It ends, with a last round, when every [`Settler`] is dropped.
 pub fn settler(queue: Arc<Queue>, mailboxes: Arc<Mailboxes>) -> (Settler, JoinHandle<()>) {
@@ -72,10 +72,10 @@ async fn run(
         round(batch, &queue, &mailboxes, &mut done).await;
         rounds += 1;
         if rounds % PRUNE_EVERY == 0 || closed {
-            prune(&queue, &mut done).await;
+            prune(&queue, &mailboxes, &mut done).await;
         }
     }
-    prune(&queue, &mut done).await;
+    prune(&queue, &mailboxes, &mut done).await;
 }
 
 async fn wait_a_round(receiver: &mpsc::UnboundedReceiver<Settled>) -> bool {
@@ -96,14 +96,14 @@ async fn round(batch: Vec<Settled>, queue: &Queue, mailboxes: &Mailboxes, done: 
     while !waiting.is_empty() {
         let mut syncs = tokio::task::JoinSet::new();
         for (account, (handle, rows, keys)) in waiting.drain(..waiting.len().min(SYNCS)) {
-            syncs.spawn(async move { (account, handle.sync().await, handle, rows, keys) });
+            syncs.spawn(async move { (account, handle.sync().await, rows, keys) });
         }
         while let Some(finished) = syncs.join_next().await {
-            let Ok((account, synced, handle, rows, keys)) = finished else { continue };
+            let Ok((account, synced, rows, keys)) = finished else { continue };
             match synced {
                 Ok(()) => {
                     queue.filed(&rows);
-                    done.entry(account).or_insert_with(|| (handle, Vec::new())).1.extend(keys);
+                    done.entry(account).or_default().extend(keys);
                 }
                 Err(error) => {
                     tracing::warn!(%account, %error, "filed mail is not durable yet, its rows stay");
@@ -116,15 +116,16 @@ async fn round(batch: Vec<Settled>, queue: &Queue, mailboxes: &Mailboxes, done: 
 
 /// When the queue's rows are gone for good, no retry can come, and the mailboxes need not
 /// remember the deliveries.
-async fn prune(queue: &Queue, done: &mut Done) {
+async fn prune(queue: &Queue, mailboxes: &Mailboxes, done: &mut Done) {
     if done.is_empty() {
         return;
     }
     if let Err(error) = queue.sync().await {
         return tracing::warn!(%error, "the queue does not sync");
     }
-    for (account, (handle, keys)) in done.drain() {
-        // A mailbox that was locked meanwhile remembers a little longer than it needs to.
+    for (account, keys) in done.drain() {
+        // A mailbox that was locked meanwhile remembers longer than it needs to.
+        let Some(handle) = mailboxes.handle(account) else { continue };
         if let Err(error) = handle.prune_delivered(&keys).await {
             tracing::debug!(%account, %error, "delivery ids stay");
         }

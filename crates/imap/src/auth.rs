@@ -18,7 +18,9 @@ impl Connection<'_> {
             Command::StartTls if self.security() == Security::Tls => {
                 return Ok((State::NotAuthenticated, Reply::bad("TLS is active already")));
             }
-            Command::StartTls => return self.start_tls(),
+            // The handshake begins with a new reader: what came in the same packet is not run, since it may be somebody
+            // else's (RFC 9051 §6.2.1).
+            Command::StartTls => return Ok((State::Handshake, Reply::ok("Begin TLS now"))),
             _ if self.security() == Security::Plain => {
                 let reply = Reply::no("No passwords in clear text: use STARTTLS first");
                 return Ok((State::NotAuthenticated, reply.with(Code::PrivacyRequired)));
@@ -34,14 +36,6 @@ impl Connection<'_> {
             Err(Stop::Refuse(reply)) => Ok((State::NotAuthenticated, reply)),
             Err(Stop::End(ended)) => Err(ended),
         }
-    }
-
-    /// Commands that came in the same packet are not run: they may be somebody else's (RFC 9051 §6.2.1, §11.1).
-    fn start_tls(&mut self) -> Result<(State, Reply), Ended> {
-        if self.wire.reader().discard_input() {
-            tracing::debug!("input after STARTTLS was thrown away");
-        }
-        Ok((State::Handshake, Reply::ok("Begin TLS now")))
     }
 
     /// The dialogue of AUTHENTICATE, up to a credential.

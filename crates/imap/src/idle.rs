@@ -47,7 +47,7 @@ async fn changed(selected: Option<&mut Selected>) {
     match selected {
         Some(selected) => {
             if selected.feed.changed().await.is_ok() {
-                ;
+                selected.feed.mark_changed();
             }
         }
         None => std::future::pending().await,

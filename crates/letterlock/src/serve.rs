@@ -26,6 +26,9 @@ const MARKS: Duration = Duration::from_secs(60);
 /// How often it is looked whether DNS answers can be validated.
 const PROBING: Duration = Duration::from_secs(3600);
 
+/// How long connections that are cut off may take to let go of what they hold.
+const CUTTING: Duration = Duration::from_secs(1);
+
 /// Whom the server talks to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -166,6 +169,8 @@ async fn drain(settings: &Settings, shutdown: &Shutdown, mut tasks: JoinSet<()>)
     let left = shutdown.wait_idle(settings.limits.drain).await;
     if left > 0 {
         tracing::warn!(connections = left, "cut off");
+        shutdown.cut();
+        shutdown.wait_idle(CUTTING).await;
     }
     tasks.shutdown().await;
 }

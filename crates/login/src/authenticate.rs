@@ -1,20 +1,19 @@
 //! The decision: limits, account, slot, keys, mailbox, in that order.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use letterlock_address::Mailbox;
 use letterlock_directory::{Account, AccountState, Directory};
 use letterlock_guard::Guard;
-use letterlock_mailbox::{Event, Handle, Mailboxes};
+use letterlock_mailbox::{Handle, Mailboxes};
 use letterlock_vault::slot::{self, Argon2Cost, SlotError};
 use letterlock_vault::{AccountId, AccountKey, ServerKey, Slot, SlotKind};
 use tokio::sync::Semaphore;
-use tokio::sync::broadcast::error::RecvError;
 use zeroize::Zeroizing;
 
 use crate::Credential;
+use crate::keys::Keys;
 use crate::sessions::{Peer, Session, SessionInfo, Sessions};
 
 /// What the configuration says about logging in.
@@ -76,37 +75,6 @@ pub struct Login {
     keys: Arc<Keys>,
 }
 
-/// The account keys of unlocked mailboxes: what commands need that change credentials.
-/// Each goes when its mailbox is locked.
-#[derive(Default)]
-struct Keys(Mutex<HashMap<AccountId, AccountKey>>);
-
-impl Keys {
-    /// A poisoned lock is taken as it is: each change to the map is a single step.
-    fn map(&self) -> MutexGuard<'_, HashMap<AccountId, AccountKey>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Drops keys when their mailboxes are locked, until the server ends.
-    async fn follow(self: Arc<Self>, mailboxes: std::sync::Weak<Mailboxes>) {
-        let Some(mut events) = mailboxes.upgrade().map(|mailboxes| mailboxes.events()) else {
-            return;
-        };
-        loop {
-            match events.recv().await {
-                Ok(Event::Locked(account)) => drop(self.map().remove(&account)),
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => {
-                    let Some(mailboxes) = mailboxes.upgrade() else { return };
-                    let unlocked = mailboxes.unlocked();
-                    self.map().retain(|account, _| unlocked.contains(account));
-                }
-                Err(RecvError::Closed) => return,
-            }
-        }
-    }
-}
-
 impl Login {
     /// Puts the handles together. To be called within a tokio runtime, which then runs a
     /// small task of the login's.
@@ -119,7 +87,7 @@ impl Login {
     ) -> Login {
         let hashing = Semaphore::new(settings.argon2_parallel.max(1));
         let keys = Arc::new(Keys::default());
-        tokio::spawn(keys.clone().follow(Arc::downgrade(&mailboxes)));
+        tokio::spawn(keys.clone().follow(mailboxes.events()));
         let sessions = Sessions::default();
         Login { directory, mailboxes, guard, server_key, settings, hashing, sessions, keys }
     }
@@ -141,15 +109,15 @@ impl Login {
         match self.try_credential(identity.ok(), credential, peer).await {
             Ok(session) => {
                 self.guard.login_succeeded(peer.ip, &name);
-                tracing::info!(account = %session.account.id, protocol = peer.protocol.as_str(), "logged in");
+                tracing::info!(account = %session.account.id, protocol = peer.protocol.as_str(), ip = %peer.ip, "logged in");
                 Ok(session)
             }
             Err(error) => {
                 if matches!(error, LoginError::Rejected) {
                     self.guard.login_failed(peer.ip, &name, Instant::now());
                 }
-                tracing::info!(protocol = peer.protocol.as_str(), %error, "login refused");
-                tracing::debug!(ip = %peer.ip, identity = %name, "login refused");
+                let protocol = peer.protocol.as_str();
+                tracing::info!(protocol, ip = %peer.ip, user = %name, %error, "login refused");
                 Err(error)
             }
         }
@@ -201,8 +169,7 @@ impl Login {
 
     /// The key of an account whose mailbox is unlocked.
     pub fn unlocked_key(&self, account: AccountId) -> Option<AccountKey> {
-        self.mailboxes.handle(account)?;
-        self.keys.map().get(&account).cloned()
+        self.keys.get(account)
     }
 
     /// Opens the mailbox with the account's key, and compares it with the mark that the
@@ -216,7 +183,7 @@ impl Login {
             .unlock(secrets, true)
             .await
             .map_err(|error| LoginError::Temporary(error.to_string()))?;
-        self.keys.map().insert(account.id, key.clone());
+        self.keys.insert(&handle, key);
         // A file that was rolled back can still be read: the handle refuses to write.
         if let Err(error) = handle.check_mark(self.directory.snapshot().mark(account.id)) {
             tracing::error!(account = %account.id, %error, "mailbox is read-only");
@@ -233,7 +200,9 @@ impl Login {
         let account =
             identity.and_then(|address| self.directory.snapshot().account_by_address(&address));
         let Some(account) = account else {
-            self.waste_time().await;
+            if !is_token(&credential.password) {
+                self.waste_time().await;
+            }
             return Err(LoginError::Rejected);
         };
         let handle = self.open_mailbox(&account, credential).await?;
@@ -248,7 +217,30 @@ impl Login {
             .enter(account.id, peer, self.settings.sessions_per_account)
             .ok_or(LoginError::TooManySessions)?;
         let lease = handle.session().map_err(|error| LoginError::Temporary(error.to_string()))?;
+        if let Err(error) = self.still_valid(&account) {
+            handle.forget_credentials();
+            if matches!(error, LoginError::Disabled | LoginError::Rejected)
+                && let Err(error) = self.mailboxes.lock(account.id).await
+            {
+                tracing::warn!(account = %account.id, %error, "the mailbox was not closed cleanly");
+            }
+            return Err(error);
+        }
         Ok(Session { account, _lease: lease, mailbox: handle, _entry: entry })
+    }
+
+    /// A password may have been changed, or the account disabled, while this login was hashing.
+    /// Those who do that write to the directory first and lock then: so whoever is not caught
+    /// here is caught by the lock.
+    fn still_valid(&self, then: &Account) -> Result<(), LoginError> {
+        let now = self.directory.snapshot().account(then.id).ok_or(LoginError::Rejected)?;
+        if !enabled(&now) {
+            return Err(LoginError::Disabled);
+        }
+        if !now.slots.iter().map(|n| &n.slot).eq(then.slots.iter().map(|n| &n.slot)) {
+            return Err(LoginError::Temporary("the credentials were changed meanwhile".into()));
+        }
+        Ok(())
     }
 
     /// The unlocked mailbox. A credential that already opened it while it stayed
@@ -303,6 +295,9 @@ impl Login {
             return found
                 .map_or(Ok(None), |slot| opened(slot::open_recovery(account.id, slot, secret)));
         }
+        if of_kind(SlotKind::Password).next().is_none() {
+            self.waste_time().await;
+        }
         for slot in of_kind(SlotKind::Password) {
             if let Some(key) = self.hash_password(account.id, slot.clone(), secret.clone()).await? {
                 return Ok(Some(key));
@@ -341,6 +336,11 @@ impl Login {
             .await
             .map_err(|_| LoginError::Temporary("shutting down".into()))
     }
+}
+
+/// Whether the secret has a form that is never hashed, for no account.
+fn is_token(secret: &str) -> bool {
+    slot::AppPassword::recognise(secret).is_some() || slot::RecoveryKey::recognise(secret).is_some()
 }
 
 fn enabled(account: &Account) -> bool {

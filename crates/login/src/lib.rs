@@ -8,6 +8,7 @@
 //! It does not know protocols' words, and it does not decide what a session may do.
 
 mod authenticate;
+mod keys;
 pub mod sasl;
 mod sessions;
 

@@ -82,7 +82,7 @@ pub struct Refused {
 }
 
 /// Serves a listener until the server drains: each admitted connection goes to `handler`, as a task of its own that
-/// `shutdown` waits for. `name` is for the admission and the log.
+/// `shutdown` waits for, or cuts off. `name` is for the admission and the log.
 ///
 /// No error ends it. When the system has no descriptors or memory left, it waits and tries again.
 pub async fn accept_loop<H, F>(
@@ -111,9 +111,12 @@ pub async fn accept_loop<H, F>(
                 match admission.admit(peer.ip(), name) {
                     Ok(permit) => {
                         let tracked = shutdown.track();
-                        let work = handler(Stream::plain(socket), peer);
+                        let (work, cut) = (handler(Stream::plain(socket), peer), shutdown.cut_off());
                         tokio::spawn(async move {
-                            work.await;
+                            tokio::select! {
+                                () = work => {}
+                                () = cut => {}
+                            }
                             drop((permit, tracked));
                         });
                     }

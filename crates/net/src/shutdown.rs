@@ -1,4 +1,4 @@
-//! An orderly end: tell everybody, then wait for those who are at work.
+//! An orderly end: tell everybody, wait for those who are at work, cut off who does not end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tokio::sync::watch;
 #[derive(Debug, Clone)]
 pub struct Shutdown {
     draining: Arc<watch::Sender<bool>>,
+    cut: Arc<watch::Sender<bool>>,
     tasks: Arc<watch::Sender<usize>>,
 }
 
@@ -23,6 +24,7 @@ impl Shutdown {
     pub fn new() -> Shutdown {
         Shutdown {
             draining: Arc::new(watch::Sender::new(false)),
+            cut: Arc::new(watch::Sender::new(false)),
             tasks: Arc::new(watch::Sender::new(0)),
         }
     }
@@ -40,13 +42,17 @@ impl Shutdown {
     /// Resolves once the server drains; at once if it does already. The future owns what it needs and may be dropped and
     /// asked for again at any time.
     pub fn draining(&self) -> impl Future<Output = ()> + Send + use<> {
-        let token = Arc::clone(&self.draining);
-        let mut seen = self.draining.subscribe();
-        async move {
-            // The sender lives in `token`, so that the wait cannot fail.
-            let _ = seen.wait_for(|draining| *draining).await;
-            drop(token);
-        }
+        set(&self.draining)
+    }
+
+    /// Ends every connection at once, wherever it is: the time for draining is over.
+    pub fn cut(&self) {
+        self.cut.send_replace(true);
+    }
+
+    /// Resolves once connections are to be cut off, as [`Shutdown::draining`] does.
+    pub fn cut_off(&self) -> impl Future<Output = ()> + Send + use<> {
+        set(&self.cut)
     }
 
     /// Counts a task; the returned guard counts it off when dropped.
@@ -68,6 +74,17 @@ impl Shutdown {
             Ok(_) => 0,
             Err(_) => self.tasks(),
         }
+    }
+}
+
+/// Resolves when the flag is set.
+fn set(flag: &Arc<watch::Sender<bool>>) -> impl Future<Output = ()> + Send + use<> {
+    let token = Arc::clone(flag);
+    let mut seen = flag.subscribe();
+    async move {
+        // The sender lives in `token`, so that the wait cannot fail.
+        let _ = seen.wait_for(|set| *set).await;
+        drop(token);
     }
 }
 

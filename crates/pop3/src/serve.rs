@@ -13,7 +13,8 @@ use letterlock_net::{Audience, Shutdown, Stream, Tls};
 use letterlock_vault::AccountId;
 use memchr::memchr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
+use zeroize::Zeroize;
 
 use crate::multiline;
 use crate::session::{self, Action, GONE, MAX_LINE, Message, Security, Session};
@@ -23,6 +24,9 @@ const PAGE: usize = 1000;
 
 /// Octets read at once.
 const READ: usize = 4096;
+
+/// Answers to pipelined commands are sent at the latest when they are this long.
+const WRITE: usize = 64 * 1024;
 
 /// Unknown or wrong commands after which a client that is not logged in is sent away.
 const PATIENCE: u32 = 20;
@@ -37,7 +41,8 @@ pub struct Pop3 {
     pub allow_cleartext: bool,
     /// Patience with a TLS handshake.
     pub handshake_timeout: Duration,
-    /// Patience with a client that has not logged in.
+    /// Time that a client has to log in, from its first octet on: who only keeps the connection
+    /// busy does not keep it.
     pub login_timeout: Duration,
     /// Patience with one that has (RFC 1939 §3: at least ten minutes).
     pub idle_timeout: Duration,
@@ -113,6 +118,8 @@ struct Connection<'a> {
     open: Option<Open>,
     input: Vec<u8>,
     output: Vec<u8>,
+    /// When it came, or TLS began.
+    began: Instant,
     /// `-ERR` answers before login.
     errors: u32,
 }
@@ -127,6 +134,7 @@ impl<'a> Connection<'a> {
             open: None,
             input: Vec::new(),
             output: Vec::new(),
+            began: Instant::now(),
             errors: 0,
         }
     }
@@ -144,7 +152,11 @@ impl<'a> Connection<'a> {
             let after = match self.take_line() {
                 Some(Ok(line)) => {
                     let action = self.session.line(&line);
-                    self.perform(action).await?
+                    let after = self.perform(action).await?;
+                    if self.output.len() > WRITE {
+                        self.flush().await?;
+                    }
+                    after
                 }
                 Some(Err(farewell)) => Some(self.part(farewell)),
                 None => self.wait(shutdown).await?,
@@ -161,8 +173,10 @@ impl<'a> Connection<'a> {
     fn take_line(&mut self) -> Option<Result<zeroize::Zeroizing<Vec<u8>>, &'static [u8]>> {
         match memchr(b'\n', &self.input) {
             Some(end) if end < MAX_LINE => {
-                let mut line =
-                    zeroize::Zeroizing::new(self.input.drain(..=end).collect::<Vec<u8>>());
+                let mut line = zeroize::Zeroizing::new(self.input[..=end].to_vec());
+                // It may have been a password.
+                self.input[..=end].zeroize();
+                self.input.drain(..=end);
                 line.pop();
                 if line.last() == Some(&b'\r') {
                     line.pop();
@@ -177,10 +191,10 @@ impl<'a> Connection<'a> {
     /// Sends what is ready, then waits for the client, the end of the session or of the server.
     async fn wait(&mut self, shutdown: &Shutdown) -> std::io::Result<Option<After>> {
         self.flush().await?;
-        let patience = if self.session.is_logged_in() {
-            self.server.idle_timeout
+        let until = if self.session.is_logged_in() {
+            Instant::now() + self.server.idle_timeout
         } else {
-            self.server.login_timeout
+            self.began + self.server.login_timeout
         };
         let handle = self.open.as_ref().map(|open| open.session.mailbox.clone());
         let locked = async move {
@@ -191,7 +205,7 @@ impl<'a> Connection<'a> {
         };
         self.input.reserve(READ);
         let farewell: &[u8] = tokio::select! {
-            read = timeout(patience, self.stream.read_buf(&mut self.input)) => match read {
+            read = timeout_at(until, self.stream.read_buf(&mut self.input)) => match read {
                 Ok(read) => return Ok((read? == 0).then_some(After::Close)),
                 Err(_) => b"-ERR Silent for too long\r\n",
             },

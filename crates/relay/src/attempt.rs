@@ -68,7 +68,7 @@ impl Carrier {
                 if left == 0 || tally.is_complete() {
                     break 'hosts;
                 }
-                if shutdown.is_draining() {
+                if left < self.addresses && shutdown.is_draining() {
                     tally.note(Finding::deferred(3, 2, "this server is shutting down"));
                     break 'hosts;
                 }
@@ -96,11 +96,11 @@ impl Carrier {
         let id = parcel.id;
         let mut security = Security::Wanted;
         loop {
-            tracing::debug!(delivery = %id, host = %host.name, %address, ?security, "connecting");
+            tracing::debug!(delivery = %id, host = host.label(), %address, ?security, "connecting");
             let stream = match connect(address, self.timeouts.connect).await {
                 Ok(stream) => stream,
                 Err(error) => {
-                    tracing::info!(delivery = %id, host = %host.name, %error, "no connection");
+                    tracing::info!(delivery = %id, host = host.label(), %error, "no connection");
                     let text = format!("cannot connect to {}: {error}", host.name);
                     tally.note(Finding::deferred(4, 1, text));
                     return if lacks_network(&error) { Visit::NoNetwork } else { Visit::Tried };
@@ -116,7 +116,7 @@ impl Carrier {
                 }
                 // Opportunistic TLS must not lose mail where without it there would be none to lose.
                 Conversation::NoHandshake(reason) if security == Security::Wanted => {
-                    tracing::info!(delivery = %id, host = %host.name, %reason, "no TLS handshake, going on in plain text");
+                    tracing::info!(delivery = %id, host = host.label(), %reason, "no TLS handshake, going on in plain text");
                     security = Security::Plain;
                 }
                 Conversation::NoHandshake(reason) => {
@@ -157,7 +157,7 @@ fn log(id: DeliveryId, host: &Host, tls: Option<&str>, verified: bool, report: &
     };
     tracing::info!(
         delivery = %id,
-        host = %host.name,
+        host = host.label(),
         tls = tls.unwrap_or("none"),
         verified,
         code = code.map(tracing::field::display),

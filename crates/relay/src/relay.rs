@@ -8,28 +8,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use letterlock_address::{Domain, Mailbox, ReversePath};
+use letterlock_address::{Domain, Mailbox};
 use letterlock_config::Outbound;
 use letterlock_directory::Directory;
 use letterlock_dns::Resolver;
 use letterlock_net::{ClientTls, Shutdown};
-use letterlock_queue::{
-    Due, DueRow, NewEntry, NewRecipient, Notify, Origin, Outcome, Queue, QueueError, Ret, Route,
-    RowId, Verdict,
-};
+use letterlock_queue::{Due, DueRow, Notify, Queue, QueueError, Ret, Route, RowId};
 use letterlock_smtp_wire::command;
-use letterlock_vault::DeliveryId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::attempt::{Carrier, Parcel};
 use crate::client::{Content, Job, Recipient, Timeouts};
-use crate::dsn::{self, Failure, Notice, Returned};
 use crate::error::RelayError;
 use crate::finding::Finding;
 use crate::route::NextHop;
 use crate::schedule::{Next, Schedule};
-use crate::settle::{self, Decided};
 
 /// Recipients that are taken from the queue at once.
 const PAGE: usize = 256;
@@ -107,13 +101,13 @@ impl Default for Limits {
 
 /// Carries mail to other servers. One for the whole server.
 pub struct Relay {
-    queue: Arc<Queue>,
-    directory: Arc<Directory>,
-    addressing: Arc<dyn Addressing>,
-    carrier: Carrier,
-    own: Domain,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) addressing: Arc<dyn Addressing>,
+    pub(crate) carrier: Carrier,
+    pub(crate) own: Domain,
     outbound: Outbound,
-    schedule: Schedule,
+    pub(crate) schedule: Schedule,
     per_destination: usize,
     everywhere: Arc<Semaphore>,
     destinations: Mutex<HashMap<NextHop, Arc<Semaphore>>>,
@@ -340,107 +334,9 @@ impl Relay {
             content: Content::of(message, due.smtputf8),
         }
     }
-
-    /// Stores what became of a try, with the report that it causes.
-    async fn settle(
-        &self,
-        due: &Due,
-        message: &[u8],
-        findings: &[Finding],
-    ) -> Result<(), QueueError> {
-        let now = Timestamp::now();
-        let Decided { outcomes, failures } =
-            settle::decide(due, findings, &self.schedule, now, random);
-        let failures: Vec<Failure<'_>> = failures
-            .into_iter()
-            .filter(|(place, _)| due.rows[*place].notify.failure())
-            .map(|(place, reason)| {
-                let (row, finding) = (&due.rows[place], &findings[place]);
-                let orcpt = row.orcpt.as_deref();
-                Failure { recipient: &row.address, orcpt, finding, reason }
-            })
-            .collect();
-        let report = self.report(due, message, &failures, now).await;
-        let Some(report) = report else {
-            return self.queue.finish(outcomes, None).await.map(drop);
-        };
-        let (delivery, report_id) = (due.id, report.id);
-        match self.queue.finish(outcomes.clone(), Some(report)).await {
-            Ok(_) => {
-                tracing::info!(%delivery, report = %report_id, "the sender will hear of the failure");
-                Ok(())
-            }
-            Err(error) => {
-                // What arrived must not be sent again. Who failed stays due, and fails again with a report.
-                let other = |outcome: &Outcome| outcome.verdict != Verdict::Failed;
-                let rest = outcomes.into_iter().filter(other).collect();
-                self.queue.finish(rest, None).await?;
-                Err(error)
-            }
-        }
-    }
-
-    /// The report of these failures, if there is somebody to read it.
-    async fn report(
-        &self,
-        due: &Due,
-        message: &[u8],
-        failures: &[Failure<'_>],
-        now: Timestamp,
-    ) -> Option<NewEntry> {
-        if failures.is_empty() {
-            return None;
-        }
-        // A report of a report would go round for ever (RFC 5321 §6.1).
-        let ReversePath::Mailbox(to) = &due.reverse_path else {
-            tracing::info!(delivery = %due.id, failed = failures.len(), "failed; nobody to tell, it has no sender");
-            return None;
-        };
-        let Some(route) = self.addressing.route(to).await else {
-            tracing::info!(delivery = %due.id, failed = failures.len(), "failed; its sender cannot be reached");
-            return None;
-        };
-        let id = DeliveryId::generate();
-        let composed = dsn::compose(&Notice {
-            id,
-            hostname: &self.carrier.hostname,
-            from: &self.postmaster_domain(to),
-            to,
-            now,
-            received_at: due.received_at,
-            expire: self.schedule.expire(),
-            envid: due.envid.as_deref(),
-            original: message,
-            returned: if due.ret == Some(Ret::Full) { Returned::Whole } else { Returned::Header },
-            failures,
-        });
-        let recipient =
-            NewRecipient { address: to.clone(), notify: Notify::Never, orcpt: None, route };
-        Some(NewEntry {
-            id,
-            received_at: now,
-            origin: Origin::Dsn,
-            reverse_path: ReversePath::Null,
-            ret: None,
-            envid: None,
-            smtputf8: composed.smtputf8,
-            eight_bit: composed.eight_bit,
-            body: composed.bytes.into(),
-            recipients: vec![recipient],
-        })
-    }
-
-    /// Whose postmaster writes to a sender: its own domain's if it is ours, else our first one's.
-    fn postmaster_domain(&self, to: &Mailbox) -> Domain {
-        let snapshot = self.directory.snapshot();
-        if snapshot.is_local(&to.domain) {
-            return to.domain.clone();
-        }
-        snapshot.primary_domain().map_or_else(|| self.own.clone(), |domain| domain.name.clone())
-    }
 }
 
-fn random() -> u32 {
+pub(crate) fn random() -> u32 {
     getrandom::u32().unwrap_or_default()
 }
 

@@ -59,6 +59,13 @@ pub struct Host {
     pub named_by: NamedBy,
 }
 
+impl Host {
+    /// The name for logs, in which addresses have no place.
+    pub fn label(&self) -> &str {
+        if self.name.parse::<IpAddr>().is_ok() { "(address)" } else { &self.name }
+    }
+}
+
 /// Why a host is one to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NamedBy {
