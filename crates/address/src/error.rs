@@ -16,7 +16,7 @@ pub enum AddressError {
     #[error("the part before the @ has a character or a dot where none is allowed")]
     LocalPartSyntax,
     /// The local part has more octets than [`LocalPart::MAX_OCTETS`](crate::LocalPart::MAX_OCTETS).
-    #[error("the part before the @ is longer than 64 octets")]
+    #[error("the part before the @ is longer than 128 octets")]
     LocalPartTooLong,
     /// Nothing stands after the `@`.
     #[error("the domain is empty")]

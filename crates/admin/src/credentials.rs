@@ -133,7 +133,11 @@ impl Admin {
         Ok(Response::AppPasswords(rows.collect()))
     }
 
-    pub(crate) async fn remove_app_password(&self, address: &str, id: u32) -> Result<Response, AdminError> {
+    pub(crate) async fn remove_app_password(
+        &self,
+        address: &str,
+        id: u32,
+    ) -> Result<Response, AdminError> {
         let account = self.find_account(address)?;
         if !account.slot(id).is_some_and(|named| named.slot.kind == SlotKind::AppPassword) {
             return Err(AdminError::NotFound(format!(

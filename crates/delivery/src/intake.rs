@@ -132,6 +132,7 @@ impl Intake {
         let plan = route::plan(&self.directory.snapshot(), &incoming.recipients, relaying)?;
         if plan.is_empty() {
             // Everybody's mail is to be discarded: accepted and dropped is what the operator asked for.
+            tracing::info!(delivery = %incoming.id, "accepted and dropped");
             return Ok(());
         }
         let prepared = self.prepare(plan, incoming.folder).await?;

@@ -11,7 +11,9 @@ use letterlock_directory::{
     Account, AccountKeys, AccountState, Directory, Disabled, KeyMode, NamedSlot, NewAccount,
 };
 use letterlock_guard::Guard;
-use letterlock_login::{Credential, Login, LoginError, Peer, Protocol, Session, Settings, UnlockError};
+use letterlock_login::{
+    Credential, Login, LoginError, Peer, Protocol, Session, Settings, UnlockError,
+};
 use letterlock_mailbox::{Mailboxes, Options};
 use letterlock_vault::slot::{self, Argon2Cost};
 use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Pool, ServerKey, Slot};
@@ -88,7 +90,11 @@ impl World {
         let new = NewAccount {
             id,
             address: address.parse().unwrap(),
-            keys: AccountKeys { mode, secrets: wrapped, slots: slots.into_iter().map(named).collect() },
+            keys: AccountKeys {
+                mode,
+                secrets: wrapped,
+                slots: slots.into_iter().map(named).collect(),
+            },
             quota: None,
             display_name: None,
             created_at: Timestamp::now(),
@@ -110,7 +116,10 @@ impl World {
 
     /// From now on the password's slot opens nothing, and nobody is told.
     async fn damage_password(&self) {
-        let broken = Slot { data: vec![1, 2, 3], ..self.account().slot(PASSWORD_SLOT).unwrap().slot.clone() };
+        let broken = Slot {
+            data: vec![1, 2, 3],
+            ..self.account().slot(PASSWORD_SLOT).unwrap().slot.clone()
+        };
         self.directory.replace_slot(self.ann, named(broken)).await.unwrap();
     }
 }
@@ -173,16 +182,17 @@ async fn tokens_are_tried_without_argon2_for_known_and_unknown_alike() {
     let (other, _) = slot::app_password(world.ann, 77, &world.key);
     let (wrong, _) = slot::app_password(world.ann, APP_SLOT, &world.key);
     let begun = Instant::now();
-    for _ in 0..20 {
+    for round in 0..20 {
         for (identity, token) in [
             ("ann@a.test", &other),
             ("ann@a.test", &wrong),
             ("nobody@a.test", &wrong),
             ("nobody@a.test", &world.recovery),
         ] {
-            let peer = peer([198, 51, 100, rand(begun)]);
+            // From another network each time, so that nobody is throttled.
+            let peer = peer([198, 51, round, 1]);
             let refused = world.login.authenticate(&credential(identity, token), peer).await;
-            assert!(matches!(refused, Err(LoginError::Rejected | LoginError::Throttled { .. })));
+            assert!(matches!(refused, Err(LoginError::Rejected)));
         }
     }
     let tokens = begun.elapsed();
@@ -196,21 +206,20 @@ async fn tokens_are_tried_without_argon2_for_known_and_unknown_alike() {
     assert!(tokens < begun.elapsed() * 3, "{tokens:?} {:?}", begun.elapsed());
 }
 
-/// Another address each time, so that nobody is throttled.
-fn rand(begun: Instant) -> u8 {
-    (begun.elapsed().as_nanos() % 250) as u8
-}
-
 #[tokio::test]
 async fn an_authorization_identity_must_be_the_same() {
     let world = World::new().await;
-    for (authzid, fits) in [("ann@a.test", true), ("ANN@A.TEST", true), ("bob@a.test", false), ("x", false)] {
+    for (authzid, fits) in
+        [("ann@a.test", true), ("ANN@A.TEST", true), ("bob@a.test", false), ("x", false)]
+    {
         let mut credential = credential("ann@a.test", PASSWORD);
         credential.authzid = Some(authzid.into());
         let outcome = world.login.authenticate(&credential, peer([192, 0, 2, 1])).await;
         match outcome {
             Ok(_) => assert!(fits, "{authzid}"),
-            Err(error) => assert!(!fits && matches!(error, LoginError::Rejected), "{authzid}: {error}"),
+            Err(error) => {
+                assert!(!fits && matches!(error, LoginError::Rejected), "{authzid}: {error}")
+            }
         }
     }
 }
@@ -234,7 +243,9 @@ async fn guessing_is_throttled_where_it_happens() {
     }
     // The right password does not help there, and costs no Argon2.
     let throttled = world.try_login("ann@a.test", PASSWORD).await;
-    assert!(matches!(throttled, Err(LoginError::Throttled { retry_after }) if !retry_after.is_zero()));
+    assert!(
+        matches!(throttled, Err(LoginError::Throttled { retry_after }) if !retry_after.is_zero())
+    );
     let elsewhere = peer([198, 51, 100, 1]);
     assert!(world.login.authenticate(&credential("ann@a.test", PASSWORD), elsewhere).await.is_ok());
 }
@@ -244,7 +255,10 @@ async fn an_account_has_a_bounded_number_of_sessions() {
     let world = World::with(2, Limits::default()).await;
     let first = world.log_in().await;
     let _second = world.log_in().await;
-    assert!(matches!(world.try_login("ann@a.test", PASSWORD).await, Err(LoginError::TooManySessions)));
+    assert!(matches!(
+        world.try_login("ann@a.test", PASSWORD).await,
+        Err(LoginError::TooManySessions)
+    ));
     drop(first);
     world.log_in().await;
 }

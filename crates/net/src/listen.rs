@@ -111,7 +111,8 @@ pub async fn accept_loop<H, F>(
                 match admission.admit(peer.ip(), name) {
                     Ok(permit) => {
                         let tracked = shutdown.track();
-                        let (work, cut) = (handler(Stream::plain(socket), peer), shutdown.cut_off());
+                        let (work, cut) =
+                            (handler(Stream::plain(socket), peer), shutdown.cut_off());
                         tokio::spawn(async move {
                             tokio::select! {
                                 () = work => {}

@@ -251,7 +251,9 @@ impl<'a> Connection<'a> {
         (self.errors > PATIENCE).then_some(After::Close)
     }
 
+    /// The maildrop is free for the next session as soon as the client can know of the end.
     fn part(&mut self, farewell: &[u8]) -> After {
+        self.open = None;
         self.output.extend_from_slice(farewell);
         After::Close
     }

@@ -70,7 +70,12 @@ pub(crate) async fn run<S: Service>(service: &S, stream: Stream, ip: IpAddr, shu
                 Ok(secured) => driver = secured,
                 Err(error) => return tracing::debug!(%error, "SMTP session"),
             },
-            Ok(After::Close) => return driver.stream.close().await,
+            Ok(After::Close) => {
+                // What is left is good manners: the session is over.
+                driver.forget();
+                driver.client.login = None;
+                return driver.stream.close().await;
+            }
             Err(ended) => return tracing::debug!(%ended, "SMTP session"),
         }
     }
@@ -377,7 +382,9 @@ impl<'a, S: Service> Driver<'a, S> {
                 self.stream.write_all(&self.output).await?;
                 self.stream.flush().await
             };
-            timeout(patience, sent).await.map_err(|_| Ended::Silent)??;
+            // Who does not read would not read a farewell either.
+            let deaf = |_| Ended::Io(std::io::ErrorKind::TimedOut.into());
+            timeout(patience, sent).await.map_err(deaf)??;
             self.output.clear();
         }
         Ok(())

@@ -35,15 +35,17 @@ fn play(session: &mut Session, action: Action) -> String {
         Action::Authenticate(credential) => {
             let action = match credential.password.as_str() {
                 "right" => session.logged_in(),
-                "throttled" => session
-                    .login_failed(&LoginError::Throttled { retry_after: std::time::Duration::ZERO }),
+                "throttled" => session.login_failed(&LoginError::Throttled {
+                    retry_after: std::time::Duration::ZERO,
+                }),
                 _ => session.login_failed(&LoginError::Rejected),
             };
             play(session, action)
         }
         Action::Sender(path) => {
             let refused = path.to_string().ends_with("@refused.test");
-            let action = session.sender(if refused { Err(standard::spf_rejected()) } else { Ok(()) });
+            let action =
+                session.sender(if refused { Err(standard::spf_rejected()) } else { Ok(()) });
             play(session, action)
         }
         Action::Recipient(path) => {
@@ -78,7 +80,9 @@ fn dialogue(session: &mut Session, script: &str) {
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         match line.split_once(": ").expect("a line of a script") {
             ("C", said) => answer = say(session, said),
-            ("S", expected) => assert!(answer.starts_with(expected), "{answer:?} is not {expected:?}, in:{script}"),
+            ("S", expected) => {
+                assert!(answer.starts_with(expected), "{answer:?} is not {expected:?}, in:{script}")
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -335,7 +339,8 @@ fn dialogues_of_submission() {
 
 #[test]
 fn auth_is_offered_where_it_can_be_used() {
-    let offers = |mut session: Session| say(&mut session, "EHLO c.test").contains("AUTH PLAIN LOGIN");
+    let offers =
+        |mut session: Session| say(&mut session, "EHLO c.test").contains("AUTH PLAIN LOGIN");
     assert!(!offers(inbound()));
     assert!(!offers(submission(false)));
     assert!(offers(submission(true)));
@@ -424,7 +429,8 @@ fn errors_are_counted_and_temporary_refusals_are_not() {
     assert!(say(&mut session, "DATA").starts_with("354 for 3"));
 
     let mut session = inbound();
-    let ended = (0..20).position(|_| matches!(session.outcome(standard::mail_loop()), Action::Close(_)));
+    let ended =
+        (0..20).position(|_| matches!(session.outcome(standard::mail_loop()), Action::Close(_)));
     assert_eq!(ended, Some(4), "refused messages count");
 }
 
@@ -437,7 +443,11 @@ fn failed_logins_are_counted_whatever_the_reason() {
             .take_while(|_| {
                 say(&mut session, "AUTH LOGIN YQ==");
                 let answer = say(&mut session, password);
-                assert!(answer.starts_with("535") || answer.starts_with("454") || answer.starts_with("close 421"));
+                assert!(
+                    answer.starts_with("535")
+                        || answer.starts_with("454")
+                        || answer.starts_with("close 421")
+                );
                 !answer.starts_with("close")
             })
             .count();

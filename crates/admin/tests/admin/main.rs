@@ -1,203 +1,8 @@
 //! Every request, carried out on a real directory, mailboxes and queue in a folder.
 
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+mod world;
 
-use jiff::Timestamp;
-use letterlock_address::ReversePath;
-use letterlock_admin::*;
-use letterlock_config::Limits;
-use letterlock_delivery::{Drainer, Folder, Incoming, Intake, settler};
-use letterlock_directory::Directory;
-use letterlock_dns::Resolver;
-use letterlock_guard::Guard;
-use letterlock_login::{Credential, Login, LoginError, Peer, Protocol, Session, Settings};
-use letterlock_mailbox::{Mailboxes, Options};
-use letterlock_queue::{Origin, Queue};
-use letterlock_testkit::dns::{DnsServer, Zone};
-use letterlock_vault::slot::Argon2Cost;
-use letterlock_vault::{DeliveryId, Pool, ServerKey};
-use tempfile::TempDir;
-use tokio::task::JoinHandle;
-
-const PASSWORD: &str = "correct horse";
-
-struct World {
-    admin: Arc<Admin>,
-    dns: DnsServer,
-    dir: TempDir,
-    drainer: JoinHandle<()>,
-}
-
-impl World {
-    async fn new() -> World {
-        let dir = tempfile::tempdir().unwrap();
-        let server_key = Arc::new(ServerKey::load_or_create(dir.path(), None).unwrap());
-        let pool = Pool::new("test", 2);
-        let directory = Directory::open(dir.path(), &server_key, &pool).await.unwrap();
-        let queue = Queue::open(dir.path(), &server_key, &pool).await.unwrap();
-        let mailboxes = Mailboxes::new(dir.path(), pool, Options::default());
-        let guard = Guard::new(&Limits::default(), Instant::now());
-        let settings =
-            Settings { argon2: Argon2Cost::FLOOR, argon2_parallel: 2, sessions_per_account: 9 };
-        let login =
-            Login::new(directory.clone(), mailboxes.clone(), guard, server_key.clone(), settings);
-        let login = Arc::new(login);
-        let (sender, _) = settler(queue.clone(), mailboxes.clone());
-        let intake = Intake::new(
-            directory.clone(),
-            mailboxes.clone(),
-            queue.clone(),
-            login.clone(),
-            sender,
-        );
-        let dns = DnsServer::start([]).unwrap();
-        let asked = letterlock_config::Dns { servers: vec![dns.address()], ..Default::default() };
-        let drainer = Drainer {
-            directory: directory.clone(),
-            mailboxes: mailboxes.clone(),
-            queue: queue.clone(),
-            login: login.clone(),
-        };
-        let admin = Admin {
-            hostname: "mx.a.test".into(),
-            directory,
-            mailboxes,
-            queue,
-            intake: Arc::new(intake),
-            login,
-            resolver: Arc::new(Resolver::new(&asked).unwrap()),
-            server_key,
-        };
-        let drainer = tokio::spawn(Arc::new(drainer).run());
-        World { admin: Arc::new(admin), dns, dir, drainer }
-    }
-
-    /// With `a.test` and ann, whose password is known.
-    async fn with_ann() -> (World, String) {
-        let world = World::new().await;
-        world.add_domain("a.test").await;
-        let made = world.made(add("ann@a.test", Some(PASSWORD), false)).await;
-        assert_eq!(kinds(&made), ["recovery-key"]);
-        (world, secret(&made, 0))
-    }
-
-    async fn run(&self, request: impl Into<Ask>) -> Result<Response, AdminError> {
-        let Ask(request) = request.into();
-        self.admin.run(request).await
-    }
-
-    async fn ok(&self, request: impl Into<Ask>) -> Response {
-        self.run(request).await.unwrap()
-    }
-
-    async fn made(&self, request: impl Into<Ask>) -> Vec<NewSecret> {
-        match self.ok(request).await {
-            Response::Made(made) => made,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The text of the error that is to come.
-    async fn refused(&self, request: impl Into<Ask>) -> String {
-        self.run(request).await.unwrap_err().to_string()
-    }
-
-    async fn add_domain(&self, domain: &str) {
-        self.ok(DomainRequest::Add { domain: domain.into(), contact: None }).await;
-    }
-
-    async fn log_in(&self, address: &str, password: &str) -> Result<Session, LoginError> {
-        let credential = Credential {
-            identity: address.into(),
-            authzid: None,
-            password: password.to_owned().into(),
-        };
-        let peer = Peer { ip: IpAddr::from([192, 0, 2, 1]), protocol: Protocol::Imap };
-        self.admin.login.authenticate(&credential, peer).await
-    }
-
-    async fn show(&self, address: &str) -> AccountDetails {
-        match self.ok(AccountRequest::Show { address: address.into() }).await {
-            Response::Account(details) => details,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    async fn send(&self, to: &str, origin: Origin) -> DeliveryId {
-        let id = DeliveryId::generate();
-        let incoming = Incoming {
-            id,
-            received_at: Timestamp::now(),
-            origin,
-            reverse_path: ReversePath::Null,
-            smtputf8: false,
-            eight_bit: false,
-            body: "Subject: x\r\n\r\n".into(),
-            recipients: vec![to.parse().unwrap()],
-            folder: Folder::Inbox,
-        };
-        self.admin.intake.accept(incoming).await.unwrap();
-        id
-    }
-
-    async fn inbox(&self, session: &Session) -> u32 {
-        session.mailbox.status("INBOX").await.unwrap().messages as u32
-    }
-
-    fn folders_of_accounts(&self) -> usize {
-        std::fs::read_dir(self.dir.path().join("accounts")).map_or(0, Iterator::count)
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.drainer.abort();
-    }
-}
-
-/// A request of any kind.
-struct Ask(Request);
-
-macro_rules! ask {
-    ($($kind:ident: $request:ident),+) => {
-        $(impl From<$request> for Ask {
-            fn from(request: $request) -> Ask {
-                Ask(Request::$kind(request))
-            }
-        })+
-    };
-}
-
-ask!(Domain: DomainRequest, Account: AccountRequest, Alias: AliasRequest, Queue: QueueRequest);
-
-fn add(address: &str, password: Option<&str>, server_held: bool) -> AccountRequest {
-    let password = password.map(|text| Secret::new(text.into()));
-    AccountRequest::Add { address: address.into(), password, server_held, name: None }
-}
-
-fn new_password(password: Option<&str>, unlock: Option<&str>, discard_mail: bool) -> AccountRequest {
-    let secret = |text: &str| Secret::new(text.into());
-    let (password, unlock) = (password.map(secret), unlock.map(secret));
-    AccountRequest::Password { address: "ann@a.test".into(), password, unlock, discard_mail }
-}
-
-fn kinds(made: &[NewSecret]) -> Vec<&str> {
-    made.iter().map(|secret| secret.kind.as_str()).collect()
-}
-
-fn secret(made: &[NewSecret], at: usize) -> String {
-    made[at].secret.expose().to_string()
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(30);
-    while !holds().await {
-        assert!(Instant::now() < end, "in vain: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
+use world::*;
 
 #[tokio::test]
 async fn domains_come_with_a_key_and_go_when_empty() {
@@ -211,7 +16,8 @@ async fn domains_come_with_a_key_and_go_when_empty() {
     let contact = Some("boss@far.test".to_owned());
     world.ok(DomainRequest::Add { domain: "bücher.test".into(), contact }).await;
     let Response::Domains(rows) = world.ok(DomainRequest::List).await else { panic!() };
-    let rows: Vec<_> = rows.iter().map(|row| (row.domain.as_str(), row.contact.as_deref())).collect();
+    let rows: Vec<_> =
+        rows.iter().map(|row| (row.domain.as_str(), row.contact.as_deref())).collect();
     assert_eq!(rows, [("a.test", None), ("xn--bcher-kva.test", Some("boss@far.test"))]);
     let show = DomainRequest::Show { domain: "bücher.test".into() };
     let Response::Domain(details) = world.ok(show).await else { panic!() };
@@ -261,9 +67,13 @@ async fn accounts_are_made_with_what_opens_them() {
     world.log_in("ann@a.test", &secret(&made, 0)).await.unwrap();
 
     assert!(world.refused(add("ann@A.test", None, false)).await.contains("taken"));
-    assert!(matches!(world.run(add("b@a.test", Some("short"), false)).await, Err(AdminError::Invalid(_))));
+    assert!(matches!(
+        world.run(add("b@a.test", Some("short"), false)).await,
+        Err(AdminError::Invalid(_))
+    ));
     assert!(matches!(world.run(add("nonsense", None, false)).await, Err(AdminError::Invalid(_))));
-    let alias = AliasRequest::Add { address: "c@a.test".into(), targets: vec!["ann@a.test".into()] };
+    let alias =
+        AliasRequest::Add { address: "c@a.test".into(), targets: vec!["ann@a.test".into()] };
     world.ok(alias).await;
     assert!(world.refused(add("c@a.test", None, false)).await.contains("taken"));
     assert_eq!(world.folders_of_accounts(), 1, "what failed left no file");
@@ -271,16 +81,27 @@ async fn accounts_are_made_with_what_opens_them() {
     let made = world.run(add("bot@a.test", Some(PASSWORD), true)).await;
     assert!(matches!(made, Ok(Response::Done(_))), "nothing to show");
     let details = world.show("bot@a.test").await;
-    assert_eq!((details.row.keys.as_str(), details.row.mailbox.as_str()), ("server-held", "locked"));
+    assert_eq!(
+        (details.row.keys.as_str(), details.row.mailbox.as_str()),
+        ("server-held", "locked")
+    );
     assert_eq!(details.credentials, ["password", "server 1 (server)"]);
 
-    let Response::Accounts(rows) = world.ok(AccountRequest::List { domain: None }).await else { panic!() };
-    let rows: Vec<_> = rows.iter().map(|row| (row.address.as_str(), row.mailbox.as_str())).collect();
+    let Response::Accounts(rows) = world.ok(AccountRequest::List { domain: None }).await else {
+        panic!()
+    };
+    let rows: Vec<_> =
+        rows.iter().map(|row| (row.address.as_str(), row.mailbox.as_str())).collect();
     assert_eq!(rows[1], ("bot@a.test", "locked"));
     assert_eq!(rows[0].0, "Ann@a.test");
     let other = AccountRequest::List { domain: Some("b.test".into()) };
     assert!(matches!(world.ok(other).await, Response::Accounts(rows) if rows.is_empty()));
-    assert!(world.refused(AccountRequest::Show { address: "x@a.test".into() }).await.contains("no account"));
+    assert!(
+        world
+            .refused(AccountRequest::Show { address: "x@a.test".into() })
+            .await
+            .contains("no account")
+    );
 }
 
 #[tokio::test]
@@ -298,7 +119,10 @@ async fn a_password_is_changed_with_the_key_only() {
     let made = world.made(new_password(None, None, false)).await;
     assert_eq!(kinds(&made), ["password"]);
     assert!(session.mailbox.is_closed());
-    assert!(matches!(world.log_in("ann@a.test", "second password").await, Err(LoginError::Rejected)));
+    assert!(matches!(
+        world.log_in("ann@a.test", "second password").await,
+        Err(LoginError::Rejected)
+    ));
     world.log_in("ann@a.test", &secret(&made, 0)).await.unwrap();
 
     // Forgotten: by the recovery key, which stays good.
@@ -307,7 +131,10 @@ async fn a_password_is_changed_with_the_key_only() {
         world.ok(new_password(Some(password), Some(&recovery), false)).await;
         world.log_in("ann@a.test", password).await.unwrap();
     }
-    assert_eq!(world.show("ann@a.test").await.credentials, ["password", "recovery-key 1 (recovery)"]);
+    assert_eq!(
+        world.show("ann@a.test").await.credentials,
+        ["password", "recovery-key 1 (recovery)"]
+    );
 }
 
 #[tokio::test]
@@ -371,12 +198,15 @@ async fn starting_over_gives_a_new_mailbox_that_works() {
     let made = world.made(new_password(Some("all is new"), None, true)).await;
     assert_eq!(kinds(&made), ["recovery-key"]);
     assert_eq!(world.show("ann@a.test").await.parked, 0);
+    // What is reported afterwards is not about the old file any more.
+    world.admin.directory.set_marks(world.admin.mailboxes.marks()).await.unwrap();
+    assert_eq!(world.admin.directory.snapshot().mark(account), 0);
     assert!(matches!(world.log_in("ann@a.test", PASSWORD).await, Err(LoginError::Rejected)));
     let old = new_password(None, Some(&recovery), false);
     assert!(matches!(world.run(old).await, Err(AdminError::WrongSecret(_))));
     let session = world.log_in("ann@a.test", "all is new").await.unwrap();
     assert_eq!(world.inbox(&session).await, 0);
-    // It takes mail: also after the marks of the old file have been reported.
+    // It takes mail, also after it was reported and opened again.
     world.admin.directory.set_marks(world.admin.mailboxes.marks()).await.unwrap();
     world.ok(AccountRequest::Lock { address: "ann@a.test".into() }).await;
     let session = world.log_in("ann@a.test", "all is new").await.unwrap();
@@ -475,7 +305,12 @@ async fn aliases_are_added_listed_and_removed() {
     assert_eq!(rows[1].address, "team@a.test");
     assert_eq!(rows[1].targets, ["ann@a.test", "far@b.test"]);
     world.ok(AliasRequest::Remove { address: "info@a.test".into() }).await;
-    assert!(world.refused(AliasRequest::Remove { address: "info@a.test".into() }).await.contains("no alias"));
+    assert!(
+        world
+            .refused(AliasRequest::Remove { address: "info@a.test".into() })
+            .await
+            .contains("no alias")
+    );
 }
 
 #[tokio::test]
@@ -500,10 +335,16 @@ async fn messages_under_way_are_shown_and_steered() {
     .await;
     let Response::Queue(rows) = world.ok(QueueRequest::List { limit: 10 }).await else { panic!() };
     assert_eq!(rows.len(), 1);
-    assert_eq!((rows[0].id.as_str(), rows[0].from.as_deref(), rows[0].recipients), (id.as_str(), Some(""), 1));
+    assert_eq!(
+        (rows[0].id.as_str(), rows[0].from.as_deref(), rows[0].recipients),
+        (id.as_str(), Some(""), 1)
+    );
     let show = || QueueRequest::Show { id: id.clone() };
     let Response::Entry(entry) = world.ok(show()).await else { panic!() };
-    assert_eq!((entry.details[0].address.as_str(), entry.details[0].state.as_str()), ("far@b.test", "due"));
+    assert_eq!(
+        (entry.details[0].address.as_str(), entry.details[0].state.as_str()),
+        ("far@b.test", "due")
+    );
 
     let done = async |request| match world.ok(request).await {
         Response::Done(text) => text,

@@ -1,0 +1,220 @@
+//! A server in a folder of its own, and short ways to say what tests do.
+
+pub(crate) use std::net::SocketAddr;
+pub(crate) use std::sync::Arc;
+pub(crate) use std::time::{Duration, Instant};
+
+pub(crate) use base64::Engine as _;
+pub(crate) use base64::engine::general_purpose::STANDARD;
+pub(crate) use jiff::Timestamp;
+pub(crate) use letterlock_address::Domain;
+pub(crate) use letterlock_config::Limits;
+pub(crate) use letterlock_delivery::{Intake, settler};
+pub(crate) use letterlock_directory::{
+    AccountKeys, AccountState, Directory, Disabled, DkimAlgorithm, DkimKey, DkimPrivate, DkimState,
+    KeyMode, NamedSlot, NewAccount,
+};
+pub(crate) use letterlock_guard::Guard;
+pub(crate) use letterlock_login::{Login, Settings};
+pub(crate) use letterlock_mailbox::{Columns, Handle, Mailboxes, Options, SelectMode, all_uids};
+pub(crate) use letterlock_net::{Audience, Shutdown, Stream, Tls};
+pub(crate) use letterlock_queue::Queue;
+pub(crate) use letterlock_sender_auth::{KeyAlgorithm, generate_key};
+pub(crate) use letterlock_smtp::session::{Access, Rules};
+pub(crate) use letterlock_smtp::{Connection, Inbound, SpoolRules, Submission};
+pub(crate) use letterlock_testkit::ca::trusting_client_config;
+pub(crate) use letterlock_testkit::smtp::Client;
+pub(crate) use letterlock_vault::slot::{self, Argon2Cost};
+pub(crate) use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Pool, ServerKey};
+pub(crate) use tempfile::TempDir;
+pub(crate) use tokio::io::{AsyncReadExt, AsyncWriteExt};
+pub(crate) use tokio::net::TcpStream;
+
+pub(crate) const SIZE: u64 = 20_000;
+pub(crate) const MESSAGE: &[u8] =
+    b"From: Ann <ann@a.test>\r\nSubject: hello\r\n\r\n.dot\r\nHello.\r\n";
+
+/// A server with the domain a.test. Accounts have app passwords only: they are tried fast.
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) server: Arc<ServerKey>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) login: Arc<Login>,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) tls: Arc<Tls>,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) patience: Duration,
+}
+
+/// An account, unlocked.
+pub(crate) struct Owner {
+    pub(crate) id: AccountId,
+    pub(crate) token: String,
+    pub(crate) handle: Handle,
+}
+
+impl World {
+    pub(crate) async fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Arc::new(ServerKey::load_or_create(dir.path(), None).unwrap());
+        let pool = Pool::new("test", 2);
+        let directory = Directory::open(dir.path(), &server, &pool).await.unwrap();
+        let queue = Queue::open(dir.path(), &server, &pool).await.unwrap();
+        let mailboxes = Mailboxes::new(dir.path(), pool, Options::default());
+        let guard = Guard::new(&Limits::default(), Instant::now());
+        let settings =
+            Settings { argon2: Argon2Cost::FLOOR, argon2_parallel: 1, sessions_per_account: 9 };
+        let login =
+            Login::new(directory.clone(), mailboxes.clone(), guard, server.clone(), settings);
+        let login = Arc::new(login);
+        let (sender, _) = settler(queue.clone(), mailboxes.clone());
+        let intake =
+            Intake::new(directory.clone(), mailboxes.clone(), queue.clone(), login.clone(), sender);
+        let name = Domain::parse("a.test").unwrap();
+        directory.add_domain(name, None, Vec::new(), Timestamp::now()).await.unwrap();
+        World {
+            dir,
+            server,
+            directory,
+            mailboxes,
+            queue,
+            login,
+            intake: Arc::new(intake),
+            tls: Arc::new(Tls::load(&letterlock_config::Tls::default(), "mx.a.test").unwrap()),
+            shutdown: Shutdown::new(),
+            patience: Duration::from_secs(20),
+        }
+    }
+
+    /// An account that is unlocked and has nothing to drain.
+    pub(crate) async fn add(&self, address: &str) -> Owner {
+        let (id, key) = (AccountId::generate(), AccountKey::random());
+        let (secrets, wrapped) = AccountSecrets::generate(id, &key, &self.server);
+        self.mailboxes.create(&secrets).await.unwrap();
+        let (token, slot) = slot::app_password(id, 0, &key);
+        let now = Timestamp::now();
+        let slots = vec![NamedSlot { slot, name: String::new(), created_at: now, last_used: None }];
+        let new = NewAccount {
+            id,
+            address: address.parse().unwrap(),
+            keys: AccountKeys { mode: KeyMode::UserHeld, secrets: wrapped, slots },
+            quota: None,
+            display_name: None,
+            created_at: now,
+        };
+        self.directory.add_account(new).await.unwrap();
+        let handle = self.mailboxes.unlock(secrets, false).await.unwrap();
+        Owner { id, token: token.to_string(), handle }
+    }
+
+    pub(crate) fn connection(&self, access: Access, audience: Audience) -> Connection {
+        Connection {
+            rules: Rules {
+                hostname: "mx.a.test".into(),
+                access,
+                message_size: SIZE,
+                recipients: 5,
+                errors: 5,
+            },
+            tls: self.tls.clone(),
+            audience,
+            // Small, so that larger messages go through the temporary file.
+            spool: SpoolRules { folder: self.dir.path().join("spool").into(), memory: 4096 },
+            handshake_timeout: Duration::from_secs(20),
+            command_timeout: self.patience,
+            data_timeout: self.patience,
+        }
+    }
+
+    /// A client of port 25.
+    pub(crate) async fn inbound(&self) -> Client {
+        Client::connect(self.port_25().await).await.unwrap()
+    }
+
+    /// Port 25, for one connection.
+    pub(crate) async fn port_25(&self) -> SocketAddr {
+        let frontend = Arc::new(Inbound {
+            connection: self.connection(Access::Anybody, Audience::Servers),
+            directory: self.directory.clone(),
+            verifier: None,
+            intake: self.intake.clone(),
+            received_hops: 5,
+        });
+        let shutdown = self.shutdown.clone();
+        listen(move |stream, peer| frontend.serve(stream, peer, shutdown)).await
+    }
+
+    /// A client of submission, before STARTTLS.
+    pub(crate) async fn submission(&self) -> Client {
+        let access = Access::LoggedIn { cleartext: false };
+        let frontend = Arc::new(Submission {
+            connection: self.connection(access, Audience::Clients),
+            directory: self.directory.clone(),
+            login: self.login.clone(),
+            intake: self.intake.clone(),
+            received_hops: 5,
+        });
+        let shutdown = self.shutdown.clone();
+        let address = listen(move |stream, peer| frontend.serve(stream, peer, shutdown)).await;
+        Client::connect(address).await.unwrap()
+    }
+
+    /// A client of submission that has logged in.
+    pub(crate) async fn logged_in(&self, owner: &Owner, address: &str) -> Client {
+        let mut client = self.submission().await;
+        client.ehlo("c.test").await.unwrap();
+        client.starttls(trusting_client_config().unwrap(), "mx.a.test").await.unwrap();
+        client.ehlo("c.test").await.unwrap();
+        assert_eq!(client.auth_plain(address, &owner.token).await.unwrap().code, 235);
+        client
+    }
+
+    pub(crate) async fn greeted(&self) -> Client {
+        let mut client = self.inbound().await;
+        client.ehlo("c.test").await.unwrap();
+        client
+    }
+}
+
+/// Where one connection is served.
+pub(crate) async fn listen<F: Future<Output = ()> + Send + 'static>(
+    serve: impl FnOnce(Stream, SocketAddr) -> F + Send + 'static,
+) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (socket, peer) = listener.accept().await.unwrap();
+        serve(Stream::plain(socket), peer).await;
+    });
+    address
+}
+
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(Instant::now() < end, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) async fn messages(owner: &Owner) -> Vec<String> {
+    let inbox = owner.handle.select("INBOX", SelectMode::ReadOnly).await.unwrap();
+    let rows =
+        owner.handle.rows(inbox.folder, &all_uids(), Columns::default(), 0, 1000).await.unwrap();
+    let mut messages = Vec::new();
+    for row in rows {
+        let body = owner.handle.body(inbox.folder, row.uid).await.unwrap().unwrap();
+        messages.push(String::from_utf8(body.to_vec()).unwrap());
+    }
+    messages
+}
+
+/// The only message, once it is there.
+pub(crate) async fn arrived(owner: &Owner) -> String {
+    until("mail arrives", async || !messages(owner).await.is_empty()).await;
+    let mut found = messages(owner).await;
+    assert_eq!(found.len(), 1);
+    found.remove(0)
+}
