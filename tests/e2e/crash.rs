@@ -1,20 +1,29 @@
 //! What a 250 and an OK promise when the process is killed in the middle of everything.
 
-#[path = "support/command.rs"]
-mod command;
+#[path = "support/json.rs"]
+mod json;
+#[path = "support/letter.rs"]
+mod letter;
 #[path = "support/mail.rs"]
 mod mail;
 #[path = "support/place.rs"]
 mod place;
+#[path = "support/wait.rs"]
+mod wait;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use command::wait_for_json;
+use letter::{BOB, message};
 use letterlock_testkit::{imap, smtp};
-use mail::{BOB, message, wait_for_mail};
+use mail::wait_for_mail;
 use place::{ANN, Place, place};
+use tokio::task::JoinSet;
+use wait::wait_for_json;
 
 const ROUNDS: usize = 6;
 const CONNECTIONS: usize = 8;
@@ -51,83 +60,87 @@ impl Known {
 /// Logs in, waits until nothing waits to be filed any more, and checks the mailbox.
 async fn check(place: &Place, known: &mut Known) -> Result<imap::Client> {
     let mut client = place.server.imap_client(ANN, &place.password).await?;
-    wait_for_json(&place.server, &["queue", "list"], |queue| *queue == serde_json::json!([])).await?;
+    wait_for_json(&place.server, &["queue", "list"], |queue| *queue == serde_json::json!([]))
+        .await?;
     let mail = wait_for_mail(&mut client, "INBOX", 0).await?;
     known.check(&mail)?;
+    // What a crash leaves is nothing that an operator would have to look at.
+    let log = place.server.log();
+    let alarm = log.lines().find(|line| line.contains(" ERROR ") || line.contains("panicked"));
+    ensure!(alarm.is_none(), "{alarm:?}");
     Ok(client)
 }
 
-/// Delivers on one connection until the server is gone: what was sent, and what was promised.
+/// What one client sent, and what of it was promised.
+#[derive(Default)]
+struct Outcome {
+    sent: Vec<String>,
+    promised: Vec<String>,
+}
+
+/// Delivers on one connection until the server is gone.
 async fn deliver_until_killed(
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     prefix: String,
-    accepted: &AtomicUsize,
-) -> (Vec<String>, Vec<String>) {
-    let (mut sent, mut promised) = (Vec::new(), Vec::new());
-    let Ok(mut client) = smtp::Client::connect(address).await else { return (sent, promised) };
+    accepted: Arc<AtomicUsize>,
+) -> Outcome {
+    let mut outcome = Outcome::default();
+    let Ok(mut client) = smtp::Client::connect(address).await else { return outcome };
     if client.ehlo("client.test").await.is_err() {
-        return (sent, promised);
+        return outcome;
     }
     for number in 0.. {
         let subject = format!("{prefix}-{number}");
-        sent.push(subject.clone());
+        outcome.sent.push(subject.clone());
         match client.deliver(BOB, &[ANN], &message(&subject)).await {
             Ok(reply) if reply.code == 250 => {
-                promised.push(subject);
+                outcome.promised.push(subject);
                 accepted.fetch_add(1, Ordering::SeqCst);
             }
             Ok(_) => {}
-            Err(_) => return (sent, promised),
+            Err(_) => return outcome,
         }
     }
-    (sent, promised)
+    outcome
 }
 
 /// APPENDs until the server is gone.
-async fn append_until_killed(mut client: imap::Client, prefix: String) -> (Vec<String>, Vec<String>) {
-    let (mut sent, mut promised) = (Vec::new(), Vec::new());
+async fn append_until_killed(mut client: imap::Client, prefix: String) -> Outcome {
+    let mut outcome = Outcome::default();
     for number in 0.. {
         let subject = format!("{prefix}-{number}");
-        sent.push(subject.clone());
+        outcome.sent.push(subject.clone());
         match client.append("INBOX", "", &message(&subject)).await {
-            Ok(_) => promised.push(subject),
-            Err(_) => return (sent, promised),
+            Ok(_) => outcome.promised.push(subject),
+            Err(_) => return outcome,
         }
     }
-    (sent, promised)
+    outcome
 }
 
-/// One round: eight connections deliver, and in the middle of it the process is killed.
-async fn round(place: &mut Place, known: &mut Known, name: &str, appending: Option<imap::Client>) -> Result<()> {
-    let address = place.server.smtp();
-    let accepted = AtomicUsize::new(0);
-    let mut outcomes = Vec::new();
-    let deliveries = async {
-        let connection = |number| deliver_until_killed(address, format!("{name}-{number}"), &accepted);
-        let [a, b, c, d, e, f, g, h] = std::array::from_fn::<_, CONNECTIONS, _>(connection);
-        let both = tokio::join!(a, b, c, d, e, f, g, h);
-        [both.0, both.1, both.2, both.3, both.4, both.5, both.6, both.7]
-    };
-    let appends = async {
-        match appending {
-            Some(client) => append_until_killed(client, format!("{name}-append")).await,
-            None => Default::default(),
-        }
-    };
-    let server = &mut place.server;
-    let kill = async {
-        while accepted.load(Ordering::SeqCst) < BEFORE_THE_KILL {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-        server.kill9()
-    };
-    let limit = std::time::Duration::from_secs(60);
-    let (delivered, appended, killed) =
-        tokio::time::timeout(limit, async { tokio::join!(deliveries, appends, kill) }).await?;
-    killed?;
-    outcomes.extend(delivered);
-    outcomes.push(appended);
-    for (sent, promised) in outcomes {
+/// One round: eight connections deliver, one may append, and in the middle of it the process is killed.
+async fn round(
+    place: &mut Place,
+    known: &mut Known,
+    name: &str,
+    appending: Option<imap::Client>,
+) -> Result<()> {
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let mut clients = JoinSet::new();
+    for number in 0..CONNECTIONS {
+        let prefix = format!("{name}-{number}");
+        clients.spawn(deliver_until_killed(place.server.smtp(), prefix, Arc::clone(&accepted)));
+    }
+    if let Some(client) = appending {
+        clients.spawn(append_until_killed(client, format!("{name}-append")));
+    }
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while accepted.load(Ordering::SeqCst) < BEFORE_THE_KILL {
+        ensure!(Instant::now() < deadline, "only {accepted:?} messages were accepted");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    place.server.kill9()?;
+    for Outcome { sent, promised } in clients.join_all().await {
         known.sent.extend(sent);
         known.promised.extend(promised);
     }
@@ -184,4 +197,118 @@ async fn killing_the_server_while_it_files_parked_mail_loses_and_doubles_nothing
         place.server.start().await?;
     }
     check(&place, &mut known).await.map(drop)
+}
+
+#[tokio::test]
+async fn what_imap_answered_with_ok_is_there_after_kill_9() -> Result<()> {
+    let mut place = place(|setup| setup).await?;
+    let mut client = place.server.imap_client(ANN, &place.password).await?;
+    for number in 1..=6 {
+        client.append("INBOX", "", &message(&format!("m{number}"))).await?;
+    }
+    client.select("INBOX").await?;
+    client.command("CREATE Kept/Deep").await?;
+    client.command("UNSUBSCRIBE Trash").await?;
+    client.command("UID COPY 1 Kept/Deep").await?;
+    client.command("UID MOVE 2 Kept/Deep").await?;
+    client.command("UID STORE 3 +FLAGS (\\Answered $Todo)").await?;
+    client.command("UID STORE 6 +FLAGS (\\Deleted)").await?;
+    client.command("EXPUNGE").await?;
+    let before = client.select("INBOX").await?;
+    place.server.kill9()?;
+    place.server.start().await?;
+
+    let mut client = place.server.imap_client(ANN, &place.password).await?;
+    let names = |mail: Vec<(u32, String)>| {
+        mail.into_iter().map(|(uid, subject)| format!("{uid} {subject}")).collect::<Vec<_>>()
+    };
+    let inbox = names(wait_for_mail(&mut client, "INBOX", 0).await?);
+    ensure!(inbox == ["1 m1", "3 m3", "4 m4", "5 m5"], "{inbox:?}");
+    ensure!(client.uid_search("ANSWERED KEYWORD $Todo").await? == [3]);
+    let kept = names(wait_for_mail(&mut client, "Kept/Deep", 0).await?);
+    ensure!(kept == ["1 m1", "2 m2"], "{kept:?}");
+    let subscribed = client.command("LIST (SUBSCRIBED) \"\" Trash").await?;
+    ensure!(subscribed.len() == 1, "{subscribed:?}");
+
+    // What was expunged had the highest UID: it never names another message.
+    client.append("INBOX", "", &message("m7")).await?;
+    let after = client.select("INBOX").await?;
+    let validity =
+        |lines: &[String]| lines.iter().find(|line| line.contains("UIDVALIDITY")).cloned();
+    ensure!(validity(&before) == validity(&after) && validity(&after).is_some());
+    let newest = client.uid_search("SUBJECT m7").await?;
+    ensure!(newest.len() == 1 && newest[0] > 6, "{newest:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_messages_are_whole_or_not_there_after_kill_9() -> Result<()> {
+    let mut place = place(|setup| setup.set("limits", "memory_per_message", "\"64KiB\"")).await?;
+    // Longer than what goes into one transaction.
+    let text = |subject: &str| {
+        [&message(subject)[..], format!("{subject} ").repeat(100_000).as_bytes(), b"\r\n"].concat()
+    };
+    let mut promised = BTreeSet::new();
+    for round in 0..3 {
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let mut clients = JoinSet::new();
+        for number in 0..4 {
+            let (address, accepted) = (place.server.smtp(), Arc::clone(&accepted));
+            clients.spawn(async move {
+                let mut taken = Vec::new();
+                let Ok(mut client) = smtp::Client::connect(address).await else { return taken };
+                if client.ehlo("client.test").await.is_err() {
+                    return taken;
+                }
+                for message in 0.. {
+                    let subject = format!("large-{round}-{number}-{message}");
+                    match client.deliver(BOB, &[ANN], &text(&subject)).await {
+                        Ok(reply) if reply.code == 250 => taken.push(subject),
+                        _ => break,
+                    }
+                    accepted.fetch_add(1, Ordering::SeqCst);
+                }
+                taken
+            });
+        }
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while accepted.load(Ordering::SeqCst) < 4 {
+            ensure!(Instant::now() < deadline, "only {accepted:?} messages were accepted");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        place.server.kill9()?;
+        promised.extend(clients.join_all().await.into_iter().flatten());
+        place.server.start().await?;
+    }
+    let mut client = place.server.imap_client(ANN, &place.password).await?;
+    wait_for_json(&place.server, &["queue", "list"], |queue| *queue == serde_json::json!([]))
+        .await?;
+    let mut seen = BTreeSet::new();
+    for (uid, subject) in wait_for_mail(&mut client, "INBOX", 0).await? {
+        let body = client.fetch_body(uid).await?;
+        ensure!(body.ends_with(&text(&subject)), "{subject} is not whole");
+        ensure!(seen.insert(subject.clone()), "{subject} is there twice");
+    }
+    let lost: Vec<_> = promised.difference(&seen).collect();
+    ensure!(lost.is_empty(), "promised and lost: {lost:?}");
+    Ok(())
+}
+
+#[test]
+fn the_check_notices_loss_doubling_reuse_and_strangers() {
+    let known = || Known {
+        promised: ["a", "b"].map(str::to_owned).into(),
+        sent: ["a", "b", "c"].map(str::to_owned).into(),
+        uids: [(1, "a".to_owned())].into(),
+    };
+    let check = |mail: &[(u32, &str)]| {
+        let mail: Vec<_> =
+            mail.iter().map(|(uid, subject)| (*uid, (*subject).to_owned())).collect();
+        known().check(&mail).is_ok()
+    };
+    assert!(check(&[(1, "a"), (2, "b")]) && check(&[(1, "a"), (2, "b"), (3, "c")]));
+    assert!(!check(&[(1, "a")]), "b is lost");
+    assert!(!check(&[(1, "a"), (2, "b"), (3, "a")]), "a is there twice");
+    assert!(!check(&[(1, "b"), (2, "a")]), "UID 1 named a");
+    assert!(!check(&[(1, "a"), (2, "b"), (3, "d")]), "d was never sent");
 }

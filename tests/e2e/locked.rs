@@ -1,17 +1,29 @@
 //! Mail for mailboxes that only their owners can open, and what opens and locks them.
 
-#[path = "support/command.rs"]
-mod command;
+#[path = "support/deliver.rs"]
+mod deliver;
+#[path = "support/json.rs"]
+mod json;
+#[path = "support/letter.rs"]
+mod letter;
 #[path = "support/mail.rs"]
 mod mail;
 #[path = "support/place.rs"]
 mod place;
+#[path = "support/refused.rs"]
+mod refused;
+#[path = "support/wait.rs"]
+mod wait;
 
 use anyhow::{Context as _, Result, ensure};
-use command::{json, refused, wait_for_json};
+use deliver::deliver;
+use json::json;
+use letter::{BOB, message};
 use letterlock_testkit::imap;
-use mail::{BOB, deliver, message, wait_for_mail};
+use mail::wait_for_mail;
 use place::{ANN, Place, place};
+use refused::refused;
+use wait::wait_for_json;
 
 const QUEUE: &[&str] = &["queue", "list"];
 const SHOW: &[&str] = &["account", "show", ANN];
@@ -84,6 +96,7 @@ async fn account_lock_ends_sessions_and_parks_what_comes_then() -> Result<()> {
     pop.until_closed().await?;
     let shown = json(server, SHOW).await?;
     ensure!(shown["mailbox"] == "locked", "{shown:#}");
+    wait_for_json(server, &["account", "sessions", ANN], |s| *s == serde_json::json!([])).await?;
     deliver(server, ANN, "parked").await?;
     ensure!(json(server, SHOW).await?["parked"] == 1);
 
@@ -201,11 +214,15 @@ async fn app_passwords_are_made_listed_and_taken_back() -> Result<()> {
     ensure!(why.contains("--unlock-stdin"), "{why}");
     let add: Vec<&str> = add.into_iter().chain(["--unlock-stdin"]).collect();
     let made = server.run_with_input(&add, &format!("{}\n", place.password)).await?;
-    let token = made.strip_suffix('\n').filter(|token| !token.contains('\n')).context("one line")?;
+    let token =
+        made.strip_suffix('\n').filter(|token| !token.contains('\n')).context("one line")?;
 
     let list = ["account", "app-password", ANN, "list"];
     let listed = json(server, &list).await?;
-    ensure!(listed.as_array().map(Vec::len) == Some(1) && listed[0]["name"] == "phone", "{listed:#}");
+    ensure!(
+        listed.as_array().map(Vec::len) == Some(1) && listed[0]["name"] == "phone",
+        "{listed:#}"
+    );
     ensure!(!server.run(&list).await?.contains(token), "the list shows the secret");
     let mut client = server.imap_client(ANN, token).await?;
     ensure!(names(&wait_for_mail(&mut client, "INBOX", 1).await?) == ["kept"]);
@@ -292,5 +309,25 @@ async fn a_server_held_mailbox_is_filed_without_its_owner() -> Result<()> {
     wait_for_json(&place.server, QUEUE, |queue| *queue == serde_json::json!([])).await?;
     let mut client = place.server.imap_client(address, made.trim_end()).await?;
     ensure!(names(&wait_for_mail(&mut client, "INBOX", 2).await?) == ["first", "second"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn parked_mail_that_is_held_is_filed_when_it_is_released_and_not_before() -> Result<()> {
+    let place = place(|setup| setup).await?;
+    let (server, password) = (&place.server, &place.password);
+    for subject in ["held", "free"] {
+        deliver(server, ANN, subject).await?;
+    }
+    let id = json(server, QUEUE).await?[0]["id"].as_str().context("an id")?.to_owned();
+    server.run(&["queue", "hold", &id]).await?;
+    let mut client = server.imap_client(ANN, password).await?;
+    ensure!(names(&wait_for_mail(&mut client, "INBOX", 1).await?) == ["free"]);
+    deliver(server, ANN, "later").await?;
+    ensure!(names(&wait_for_mail(&mut client, "INBOX", 2).await?) == ["free", "later"]);
+    ensure!(json(server, QUEUE).await?[0]["states"] == serde_json::json!(["held"]));
+    server.run(&["queue", "release", &id]).await?;
+    ensure!(names(&wait_for_mail(&mut client, "INBOX", 3).await?) == ["free", "later", "held"]);
+    wait_for_json(server, QUEUE, |queue| *queue == serde_json::json!([])).await?;
     Ok(())
 }

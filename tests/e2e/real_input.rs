@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use letterlock_testkit::imap::quoted;
-use mail::{BOB, wait_for_mail};
+use mail::wait_for_mail;
 use place::{ANN, Place, place};
+
+/// Who sends them all.
+const BOB: &str = "bob@elsewhere.test";
 
 /// A sample and its name.
 struct Sample {
@@ -102,7 +105,8 @@ async fn round_trip(place: &Place, samples: &[Sample]) -> Result<()> {
     let mut sent = Vec::new();
     for sample in samples {
         let text = canonical(&sample.raw);
-        let reply = client.deliver(BOB, &[ANN], &text).await.with_context(|| sample.name.clone())?;
+        let reply =
+            client.deliver(BOB, &[ANN], &text).await.with_context(|| sample.name.clone())?;
         if text.contains(&0) {
             ensure!(reply.code == 554, "{}: {reply}", sample.name);
             continue;
@@ -114,7 +118,8 @@ async fn round_trip(place: &Place, samples: &[Sample]) -> Result<()> {
     let held = wait_for_mail(&mut imap, "INBOX", sent.len()).await?;
     ensure!(held.len() == sent.len());
     // What is computed at arrival must not choke either.
-    let lines = imap.command("UID FETCH 1:* (ENVELOPE BODYSTRUCTURE RFC822.SIZE INTERNALDATE)").await?;
+    let lines =
+        imap.command("UID FETCH 1:* (ENVELOPE BODYSTRUCTURE RFC822.SIZE INTERNALDATE)").await?;
     ensure!(lines.iter().filter(|line| line.contains(" FETCH ")).count() == sent.len());
     let mut pop = server.pop3_client(ANN, &place.password).await?;
     for ((number, (uid, _)), (name, text)) in (1..).zip(&held).zip(&sent) {
@@ -151,7 +156,8 @@ async fn samples_with_bare_line_ends_are_refused_by_smtp_as_they_are() -> Result
             continue;
         }
         let mut client = place.server.smtp_client().await?;
-        let reply = client.deliver(BOB, &[ANN], &sample.raw).await.with_context(|| sample.name.clone())?;
+        let reply =
+            client.deliver(BOB, &[ANN], &sample.raw).await.with_context(|| sample.name.clone())?;
         ensure!(reply.to_string().starts_with("521 5.5.2"), "{}: {reply}", sample.name);
         ensure!(client.until_closed().await?.is_empty());
         refused += 1;

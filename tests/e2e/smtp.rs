@@ -1,7 +1,11 @@
 //! SMTP dialogues: port 25 and submission, as clients of all kinds lead them.
 
-#[path = "support/command.rs"]
-mod command;
+#[path = "support/deliver.rs"]
+mod deliver;
+#[path = "support/json.rs"]
+mod json;
+#[path = "support/letter.rs"]
+mod letter;
 #[path = "support/mail.rs"]
 mod mail;
 #[path = "support/place.rs"]
@@ -10,11 +14,14 @@ mod place;
 mod relaying;
 #[path = "smtp/submission.rs"]
 mod submission;
+#[path = "support/wait.rs"]
+mod wait;
 
 use anyhow::{Context as _, Result, ensure};
-use letterlock_testkit::imap;
+use letter::{BOB, message};
 use letterlock_testkit::smtp::{self, stuffed};
-use mail::{BOB, message, wait_for_mail};
+use letterlock_testkit::{imap, pop3};
+use mail::wait_for_mail;
 use place::{ANN, Place, place};
 
 /// The octets of the only message in Ann's INBOX.
@@ -40,11 +47,16 @@ fn sorted(mut keywords: Vec<String>) -> Vec<String> {
 async fn ehlo_offers_what_works_on_each_port() -> Result<()> {
     let place = place(|setup| setup.set("limits", "message_size", "\"1MiB\"")).await?;
     let server = &place.server;
-    let always = ["8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES", "PIPELINING", "SIZE 1048576", "SMTPUTF8"];
+    let always =
+        ["8BITMIME", "CHUNKING", "ENHANCEDSTATUSCODES", "PIPELINING", "SIZE 1048576", "SMTPUTF8"];
     let with = |more: &[&str]| sorted(always.iter().chain(more).map(ToString::to_string).collect());
 
     let mut client = smtp::Client::connect(server.smtp()).await?;
-    ensure!(client.greeting.to_string().starts_with("220 mx.example.test ESMTP"), "{}", client.greeting);
+    ensure!(
+        client.greeting.to_string().starts_with("220 mx.example.test ESMTP"),
+        "{}",
+        client.greeting
+    );
     let keywords = sorted(client.ehlo("client.test").await?);
     ensure!(keywords == with(&["STARTTLS"]), "{keywords:?}");
     client.starttls(server.client_tls()?, "mx.example.test").await?;
@@ -59,14 +71,16 @@ async fn ehlo_offers_what_works_on_each_port() -> Result<()> {
     ensure!(keywords == with(&["AUTH PLAIN LOGIN"]), "{keywords:?}");
 
     let tls = server.client_tls()?;
-    let mut client = smtp::Client::connect_tls(server.submissions(), tls, "mx.example.test").await?;
+    let mut client =
+        smtp::Client::connect_tls(server.submissions(), tls, "mx.example.test").await?;
     let keywords = sorted(client.ehlo("client.test").await?);
     ensure!(keywords == with(&["AUTH PLAIN LOGIN"]), "{keywords:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn what_is_pipelined_behind_starttls_and_what_was_said_before_it_is_forgotten() -> Result<()> {
+async fn what_is_pipelined_behind_starttls_and_what_was_said_before_it_is_forgotten() -> Result<()>
+{
     let place = place(|setup| setup).await?;
     let mut client = place.server.smtp_client().await?;
     client.ask(&format!("MAIL FROM:<{BOB}>"), "250").await?;
@@ -116,7 +130,8 @@ async fn a_message_smuggled_by_bare_line_ends_is_refused_and_the_connection_clos
 #[tokio::test]
 async fn who_speaks_http_is_sent_away() -> Result<()> {
     let place = place(|setup| setup).await?;
-    for request in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST / HTTP/1.1\r\n\r\nMAIL FROM:<>\r\n"] {
+    for request in ["GET / HTTP/1.1\r\nHost: x\r\n\r\n", "POST / HTTP/1.1\r\n\r\nMAIL FROM:<>\r\n"]
+    {
         let mut client = smtp::Client::connect(place.server.smtp()).await?;
         client.send_raw(request.as_bytes()).await?;
         client.expect("521").await?;
@@ -133,7 +148,9 @@ async fn port_25_neither_authenticates_nor_relays() -> Result<()> {
     ensure!(reply.code == 502 || reply.code == 503, "{reply}");
     client.ask(&format!("MAIL FROM:<{BOB}>"), "250").await?;
     client.ask("RCPT TO:<x@far.test>", "550 5.7.1").await?;
-    for odd in ["<x%far.test@example.test>", "<\"x@far.test\"@example.test>", "<nobody@example.test>"] {
+    for odd in
+        ["<x%far.test@example.test>", "<\"x@far.test\"@example.test>", "<nobody@example.test>"]
+    {
         client.ask(&format!("RCPT TO:{odd}"), "550 5.1.1").await?;
     }
     client.ask("RCPT TO:<x@[127.0.0.1]>", "550").await?;
@@ -309,10 +326,9 @@ async fn too_many_recipients_are_told_apart_from_refused_ones() -> Result<()> {
 
 #[tokio::test]
 async fn above_the_cap_of_connections_the_server_says_so_and_closes() -> Result<()> {
-    let place = place(|setup| {
-        setup.set("limits", "exempt", "[]").set("limits", "connections_per_ip", "8")
-    })
-    .await?;
+    let place =
+        place(|setup| setup.set("limits", "exempt", "[]").set("limits", "connections_per_ip", "8"))
+            .await?;
     let mut held = Vec::new();
     let refused = loop {
         let mut client = smtp::Client::connect(place.server.smtp()).await?;
@@ -335,4 +351,35 @@ async fn above_the_cap_of_connections_the_server_says_so_and_closes() -> Result<
         again = smtp::Client::connect(place.server.smtp()).await?;
     }
     anyhow::bail!("no connection is let in after one was closed")
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_for_too_long_is_told_and_closed() -> Result<()> {
+    let place = place(|setup| {
+        setup
+            .set("limits", "smtp_command", "\"300ms\"")
+            .set("limits", "smtp_data", "\"300ms\"")
+            .set("limits", "login_timeout", "\"300ms\"")
+            .set("limits", "tls_handshake", "\"300ms\"")
+    })
+    .await?;
+    let mut silent = place.server.smtp_client().await?;
+    let mut half = place.server.smtp_client().await?;
+    begin(&mut half).await?;
+    half.ask("DATA", "354").await?;
+    half.send_raw(b"Subject: half\r\n").await?;
+    silent.expect("421 4.4.2").await?;
+    half.expect("421 4.4.2").await?;
+    ensure!(silent.until_closed().await?.is_empty() && half.until_closed().await?.is_empty());
+
+    let mut imap = imap::Client::connect(place.server.imap()).await?;
+    ensure!(imap.until_closed().await?.starts_with("* BYE"));
+    pop3::Client::connect(place.server.pop3()).await?.until_closed().await?;
+    // A port that begins with TLS says nothing to who does not begin.
+    let mut mute = tokio::net::TcpStream::connect(place.server.imaps()).await?;
+    let mut octets = [0; 16];
+    let read = tokio::io::AsyncReadExt::read(&mut mute, &mut octets);
+    let count = tokio::time::timeout(std::time::Duration::from_secs(20), read).await??;
+    ensure!(count == 0, "{count} octets");
+    Ok(())
 }

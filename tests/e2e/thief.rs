@@ -4,17 +4,19 @@
 //! databases (free pages and logs included) and at every message that this key can open. To show that such a look
 //! finds things, each test also hides a canary where the thief does see it.
 
-#[path = "support/command.rs"]
-mod command;
+#[path = "support/json.rs"]
+mod json;
+#[path = "thief/loot.rs"]
+mod loot;
 #[path = "support/mail.rs"]
 mod mail;
 #[path = "support/place.rs"]
 mod place;
-#[path = "thief/loot.rs"]
-mod loot;
+#[path = "support/wait.rs"]
+mod wait;
 
 use anyhow::{Context as _, Result, ensure};
-use command::{json, wait_for_json};
+use json::json;
 use letterlock_directory::Directory;
 use letterlock_queue::{Filter, Queue};
 use letterlock_testkit::server::Letterlock;
@@ -22,6 +24,7 @@ use letterlock_vault::{AccountSecrets, FileKeys, Key, Pool, ServerKey, slot};
 use loot::{Loot, canary_in, forms};
 use mail::wait_for_mail;
 use place::{ANN, Place, place};
+use wait::wait_for_json;
 
 /// In body, subject, sender's address and a folder's name.
 const BODY: &str = "kestrel-nine-harbour";
@@ -94,7 +97,10 @@ async fn rob(place: &Place, hidden: &[&str], visible: &[&str]) -> Result<()> {
     for (path, _) in loot.files.iter().filter(|(path, _)| path.ends_with("mailbox.db")) {
         for keys in [server_key.file_keys("mailbox"), server_key.file_keys("directory")] {
             let name = path.strip_prefix(loot.folder())?.to_string_lossy();
-            ensure!(loot.pages(&name, &keys.page)?.is_empty(), "{name} opens with the server's key");
+            ensure!(
+                loot.pages(&name, &keys.page)?.is_empty(),
+                "{name} opens with the server's key"
+            );
         }
     }
     Ok(())
@@ -125,7 +131,10 @@ async fn opened_by_owner(place: &Place) -> Result<Vec<u8>> {
     let directory = Directory::open(loot.folder(), &server_key, &pool).await?;
     let account = directory.snapshot().account_by_address(&ANN.parse()?).context("no account")?;
     let open = |text: &str| {
-        account.slots.iter().find_map(|named| slot::open_password(account.id, &named.slot, text).ok())
+        account
+            .slots
+            .iter()
+            .find_map(|named| slot::open_password(account.id, &named.slot, text).ok())
     };
     ensure!(open("not the password").is_none());
     let key = open(&place.password).context("the password opens no slot")?;
@@ -191,7 +200,8 @@ async fn mail_of_an_unlocked_mailbox_cannot_be_read_when_it_is_locked_again() ->
 }
 
 #[tokio::test]
-async fn what_the_server_has_to_send_is_readable_with_its_key_and_gone_when_it_is_done() -> Result<()> {
+async fn what_the_server_has_to_send_is_readable_with_its_key_and_gone_when_it_is_done()
+-> Result<()> {
     let mut place = small_memory().await?;
     let mut client = place.server.submit_client(ANN, &place.password).await?;
     let text = format!("From: <{ANN}>\r\nSubject: {OUTBOUND}\r\n\r\n{OUTBOUND}\r\n");

@@ -21,7 +21,9 @@ pub(crate) struct Cli {
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Run the server: SIGTERM drains and stops it, SIGHUP reloads certificates
-    #[command(after_help = "Examples:\n  letterlock serve --config /etc/letterlock/letterlock.toml\n  letterlock serve --local")]
+    #[command(
+        after_help = "Examples:\n  letterlock serve --config /etc/letterlock/letterlock.toml\n  letterlock serve --local"
+    )]
     Serve {
         /// Try it out: loopback only, standard ports + 2000, an account demo@example.test
         #[arg(long)]
@@ -94,7 +96,9 @@ pub(crate) struct Unlock {
 #[derive(Subcommand)]
 pub(crate) enum DomainCommand {
     /// Make a domain local; its DKIM key is made and signing starts at once
-    #[command(after_help = "Example:\n  letterlock domain add example.org --contact ann@example.org")]
+    #[command(
+        after_help = "Example:\n  letterlock domain add example.org --contact ann@example.org"
+    )]
     Add {
         domain: String,
         /// Who gets mail for postmaster, abuse and the report addresses [default: the domain's first account]
@@ -137,7 +141,9 @@ pub(crate) enum DomainCommand {
 #[derive(Subcommand)]
 pub(crate) enum AccountCommand {
     /// Make an account; password and recovery key are printed once
-    #[command(after_help = "Examples:\n  letterlock account add ann@example.org\n  letterlock account add ann@example.org --password-stdin < password.txt")]
+    #[command(
+        after_help = "Examples:\n  letterlock account add ann@example.org\n  letterlock account add ann@example.org --password-stdin < password.txt"
+    )]
     Add {
         address: String,
         /// Read the password from standard input (first line) instead of making one
@@ -167,7 +173,9 @@ pub(crate) enum AccountCommand {
         format: Format,
     },
     /// Change display name or state
-    #[command(after_help = "Example:\n  letterlock account set ann@example.org --name \"Ann Example\" --enabled true")]
+    #[command(
+        after_help = "Example:\n  letterlock account set ann@example.org --name \"Ann Example\" --enabled true"
+    )]
     Set {
         address: String,
         /// Display name; an empty one removes it
@@ -178,7 +186,9 @@ pub(crate) enum AccountCommand {
         enabled: Option<bool>,
     },
     /// Replace the password; needs the mailbox unlocked, or an old secret
-    #[command(after_help = "Examples:\n  letterlock account password ann@example.org --password-stdin < new.txt\n  (cat recovery-key.txt new.txt) | letterlock account password ann@example.org --unlock-stdin --password-stdin")]
+    #[command(
+        after_help = "Examples:\n  letterlock account password ann@example.org --password-stdin < new.txt\n  (cat recovery-key.txt new.txt) | letterlock account password ann@example.org --unlock-stdin --password-stdin"
+    )]
     Password {
         address: String,
         /// Read the new password from standard input (first line, or second after --unlock-stdin) instead of making one
@@ -193,7 +203,9 @@ pub(crate) enum AccountCommand {
         confirm: Confirm,
     },
     /// Make a new recovery key; the old one is void
-    #[command(after_help = "Example:\n  letterlock account recovery ann@example.org --unlock-stdin < password.txt")]
+    #[command(
+        after_help = "Example:\n  letterlock account recovery ann@example.org --unlock-stdin < password.txt"
+    )]
     Recovery {
         address: String,
         #[command(flatten)]
@@ -227,7 +239,9 @@ pub(crate) enum AccountCommand {
         format: Format,
     },
     /// Credentials for single devices
-    #[command(after_help = "Examples:\n  letterlock account app-password ann@example.org add --name phone\n  letterlock account app-password ann@example.org list\n  letterlock account app-password ann@example.org remove 3")]
+    #[command(
+        after_help = "Examples:\n  letterlock account app-password ann@example.org add --name phone\n  letterlock account app-password ann@example.org list\n  letterlock account app-password ann@example.org remove 3"
+    )]
     AppPassword {
         address: String,
         #[command(subcommand)]
@@ -257,7 +271,9 @@ pub(crate) enum AppPasswordCommand {
 #[derive(Subcommand)]
 pub(crate) enum AliasCommand {
     /// Send mail for an address to others, here or elsewhere
-    #[command(after_help = "Example:\n  letterlock alias add sales@example.org ann@example.org bob@example.net")]
+    #[command(
+        after_help = "Example:\n  letterlock alias add sales@example.org ann@example.org bob@example.net"
+    )]
     Add {
         address: String,
         #[arg(required = true)]

@@ -30,7 +30,12 @@ pub(crate) struct Frontends {
 
 impl Frontends {
     /// Gives each frontend its handles.
-    pub(crate) fn new(settings: &Settings, stores: &Stores, tls: Arc<Tls>, reach: Reach) -> Frontends {
+    pub(crate) fn new(
+        settings: &Settings,
+        stores: &Stores,
+        tls: Arc<Tls>,
+        reach: Reach,
+    ) -> Frontends {
         let verifier = (reach == Reach::World)
             .then(|| Arc::new(Verifier::new(stores.resolver.clone(), &settings.hostname)));
         let cleartext = settings.auth.allow_cleartext;
@@ -42,7 +47,12 @@ impl Frontends {
             received_hops: settings.limits.received_hops,
         };
         let submission = Submission {
-            connection: smtp_connection(settings, &tls, Access::LoggedIn { cleartext }, Audience::Clients),
+            connection: smtp_connection(
+                settings,
+                &tls,
+                Access::LoggedIn { cleartext },
+                Audience::Clients,
+            ),
             directory: stores.directory.clone(),
             login: stores.login.clone(),
             intake: stores.intake.clone(),
@@ -58,7 +68,10 @@ impl Frontends {
             locks: letterlock_pop3::Locks::default(),
         };
         Frontends {
-            admission: Arc::new(Door { guard: stores.guard.clone(), hostname: settings.hostname.clone() }),
+            admission: Arc::new(Door {
+                guard: stores.guard.clone(),
+                hostname: settings.hostname.clone(),
+            }),
             inbound: Arc::new(inbound),
             submission: Arc::new(submission),
             imap: Arc::new(Imap::new(stores.login.clone(), tls.clone(), settings)),
@@ -68,19 +81,32 @@ impl Frontends {
     }
 
     /// Begins to accept connections for the listener of this name.
-    pub(crate) fn listen(&self, name: &'static str, listener: TcpListener, shutdown: &Shutdown, tasks: &mut JoinSet<()>) {
+    pub(crate) fn listen(
+        &self,
+        name: &'static str,
+        listener: TcpListener,
+        shutdown: &Shutdown,
+        tasks: &mut JoinSet<()>,
+    ) {
         macro_rules! accept {
             ($frontend:expr, $handshake:expr) => {{
                 let (frontend, stop, handshake) = ($frontend.clone(), shutdown.clone(), $handshake);
                 let handler = move |stream, peer| {
-                    let (frontend, stop, handshake) = (frontend.clone(), stop.clone(), handshake.clone());
+                    let (frontend, stop, handshake) =
+                        (frontend.clone(), stop.clone(), handshake.clone());
                     async move {
                         if let Some(stream) = Handshake::of(handshake, stream, name).await {
                             frontend.serve(stream, peer, stop).await;
                         }
                     }
                 };
-                tasks.spawn(accept_loop(listener, name, self.admission.clone(), shutdown.clone(), handler));
+                tasks.spawn(accept_loop(
+                    listener,
+                    name,
+                    self.admission.clone(),
+                    shutdown.clone(),
+                    handler,
+                ));
             }};
         }
         match name {
@@ -118,7 +144,12 @@ impl Handshake {
     }
 }
 
-fn smtp_connection(settings: &Settings, tls: &Arc<Tls>, access: Access, audience: Audience) -> Connection {
+fn smtp_connection(
+    settings: &Settings,
+    tls: &Arc<Tls>,
+    access: Access,
+    audience: Audience,
+) -> Connection {
     let limits = &settings.limits;
     Connection {
         rules: Rules {
@@ -159,9 +190,16 @@ impl Door {
     /// Where TLS begins at once, nothing can be said.
     fn farewell(&self, listener: &str) -> Option<String> {
         match listener {
-            "smtp" | "submission" => Some(format!("421 4.7.0 {} too many connections, please try again later\r\n", self.hostname)),
-            "imap" => Some("* BYE [UNAVAILABLE] Too many connections, please try again later\r\n".into()),
-            "pop3" => Some("-ERR [SYS/TEMP] Too many connections, please try again later\r\n".into()),
+            "smtp" | "submission" => Some(format!(
+                "421 4.7.0 {} too many connections, please try again later\r\n",
+                self.hostname
+            )),
+            "imap" => {
+                Some("* BYE [UNAVAILABLE] Too many connections, please try again later\r\n".into())
+            }
+            "pop3" => {
+                Some("-ERR [SYS/TEMP] Too many connections, please try again later\r\n".into())
+            }
             _ => None,
         }
     }

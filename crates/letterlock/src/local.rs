@@ -17,7 +17,8 @@ const ACCOUNT: &str = "demo@example.test";
 /// Serves until it is stopped.
 pub(crate) fn serve(data: Option<PathBuf>) -> Result<(), Failure> {
     let data = data.map_or_else(default_folder, Ok)?;
-    let data = std::path::absolute(&data).with_context(|| format!("{} is no usable path", data.display()))?;
+    let data = std::path::absolute(&data)
+        .with_context(|| format!("{} is no usable path", data.display()))?;
     let settings = Settings::local(&data)
         .with_env(std::env::vars())
         .map_err(|error| Failure::Usage(error.to_string()))?;
@@ -35,7 +36,9 @@ fn default_folder() -> Result<PathBuf, Failure> {
     let base = std::env::var_os("XDG_DATA_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".local/share")))
-        .ok_or_else(|| Failure::Usage("serve --local: say where to keep the data with --data DIR".into()))?;
+        .ok_or_else(|| {
+            Failure::Usage("serve --local: say where to keep the data with --data DIR".into())
+        })?;
     Ok(base.join("letterlock-local"))
 }
 
@@ -46,15 +49,26 @@ async fn account(admin: &Admin, data: &Path) -> Result<String, Failure> {
     match std::fs::read_to_string(&file) {
         Ok(password) => return Ok(password.trim_end().to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(anyhow::Error::from(error).context(format!("{}", file.display())).into()),
+        Err(error) => {
+            return Err(anyhow::Error::from(error).context(format!("{}", file.display())).into());
+        }
     }
     let run = async |request| admin.run(request).await.map_err(anyhow::Error::from);
     if !admin.directory.snapshot().domains().any(|domain| domain.name.as_str() == DOMAIN) {
         run(Request::Domain(DomainRequest::Add { domain: DOMAIN.into(), contact: None })).await?;
     }
-    let add = AccountRequest::Add { address: ACCOUNT.into(), password: None, server_held: false, name: Some("Demo".into()) };
+    let add = AccountRequest::Add {
+        address: ACCOUNT.into(),
+        password: None,
+        server_held: false,
+        name: Some("Demo".into()),
+    };
     let Response::Made(secrets) = run(Request::Account(add)).await? else {
-        return Err(anyhow::anyhow!("{ACCOUNT} is there, but {} is not: start with another --data", file.display()).into());
+        return Err(anyhow::anyhow!(
+            "{ACCOUNT} is there, but {} is not: start with another --data",
+            file.display()
+        )
+        .into());
     };
     let mut password = String::new();
     for secret in secrets {
@@ -87,5 +101,7 @@ fn announce(settings: &Settings, data: &Path, password: &str) {
             println!("  {name:<12} {address}{}", if name.ends_with('s') { "  (TLS)" } else { "" });
         }
     }
-    println!("\nThe certificate is self-signed. Mail to other domains stays in the queue. Ctrl-C stops the server.");
+    println!(
+        "\nThe certificate is self-signed. Mail to other domains stays in the queue. Ctrl-C stops the server."
+    );
 }

@@ -38,7 +38,11 @@ pub(crate) fn start(log: &Log) -> Result<(), Failure> {
         colours: terminal,
         pseudonyms: (log.addresses == LogAddresses::Pseudonym).then(Key::random),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).event_format(lines).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .event_format(lines)
+        .init();
     Ok(())
 }
 
@@ -55,7 +59,12 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
-    fn format_event(&self, _: &FmtContext<'_, S, N>, mut line: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let (level, target) = (*event.metadata().level(), event.metadata().target());
         let mut fields = Fields { lines: self, level, values: Map::new() };
         event.record(&mut fields);
@@ -72,7 +81,12 @@ where
 }
 
 impl Lines {
-    fn text(&self, line: &mut Writer<'_>, level: Level, mut values: Map<String, Value>) -> fmt::Result {
+    fn text(
+        &self,
+        line: &mut Writer<'_>,
+        level: Level,
+        mut values: Map<String, Value>,
+    ) -> fmt::Result {
         let (on, off) = if self.colours { (colour(level), "\x1b[0m") } else { ("", "") };
         write!(line, "{:.3} {on}{level:>5}{off}", Timestamp::now())?;
         if let Some(Value::String(message)) = values.remove("message") {
@@ -167,7 +181,11 @@ mod tests {
         let lines = lines(true);
         let shown = |field, level| lines.shown(field, level, "192.0.2.1".into());
         assert!(shown("ip", Level::INFO).starts_with('~'));
-        assert_eq!(shown("ip", Level::INFO), shown("from", Level::ERROR), "the same address is the same pseudonym");
+        assert_eq!(
+            shown("ip", Level::INFO),
+            shown("from", Level::ERROR),
+            "the same address is the same pseudonym"
+        );
         assert_eq!(shown("ip", Level::DEBUG), "192.0.2.1");
         assert_eq!(shown("delivery", Level::INFO), "192.0.2.1");
         assert_ne!(shown("ip", Level::INFO), lines.shown("ip", Level::INFO, "192.0.2.2".into()));

@@ -28,9 +28,15 @@ pub(crate) fn response(response: Response, style: Style) -> Result<(), Failure> 
         Response::Checks(checks) => checks.iter().filter(|check| !check.ok).count(),
         _ => 0,
     };
-    if style.json { json(&response)? } else { print!("{}", text(&response)) }
+    if style.json {
+        json(&response)?
+    } else {
+        print!("{}", text(&response))
+    }
     if wrong > 0 {
-        return Err(Failure::Failed(anyhow::anyhow!("{wrong} of the records are missing or wrong")));
+        return Err(Failure::Failed(anyhow::anyhow!(
+            "{wrong} of the records are missing or wrong"
+        )));
     }
     Ok(())
 }
@@ -39,7 +45,9 @@ pub(crate) fn response(response: Response, style: Style) -> Result<(), Failure> 
 fn json(response: &Response) -> Result<(), Failure> {
     let value = serde_json::to_value(response).map_err(anyhow::Error::from)?;
     let inner = match value {
-        serde_json::Value::Object(map) => map.into_iter().next().map(|(_, value)| value).unwrap_or_default(),
+        serde_json::Value::Object(map) => {
+            map.into_iter().next().map(|(_, value)| value).unwrap_or_default()
+        }
         other => other,
     };
     println!("{inner:#}");
@@ -50,10 +58,14 @@ fn text(response: &Response) -> String {
     match response {
         Response::Done(sentence) => format!("{sentence}\n"),
         // Each alone on its line: scripts read them.
-        Response::Made(secrets) => secrets.iter().map(|s| format!("{}\n", s.secret.expose().as_str())).collect(),
+        Response::Made(secrets) => {
+            secrets.iter().map(|s| format!("{}\n", s.secret.expose().as_str())).collect()
+        }
         Response::Domains(rows) => table(
             &["DOMAIN", "ACCOUNTS", "CONTACT"],
-            rows.iter().map(|r| vec![r.domain.clone(), r.accounts.to_string(), or_dash(r.contact.as_deref())]),
+            rows.iter().map(|r| {
+                vec![r.domain.clone(), r.accounts.to_string(), or_dash(r.contact.as_deref())]
+            }),
         ),
         Response::Domain(domain) => list(&[
             ("domain", domain.row.domain.clone()),
@@ -66,7 +78,15 @@ fn text(response: &Response) -> String {
         Response::Checks(checks) => checks.iter().map(check_line).collect(),
         Response::Accounts(rows) => table(
             &["ADDRESS", "KEYS", "STATE", "MAILBOX", "ID"],
-            rows.iter().map(|r| vec![r.address.clone(), r.keys.clone(), r.state.clone(), r.mailbox.clone(), r.id.clone()]),
+            rows.iter().map(|r| {
+                vec![
+                    r.address.clone(),
+                    r.keys.clone(),
+                    r.state.clone(),
+                    r.mailbox.clone(),
+                    r.id.clone(),
+                ]
+            }),
         ),
         Response::Account(account) => list(&[
             ("address", account.row.address.clone()),
@@ -75,7 +95,12 @@ fn text(response: &Response) -> String {
             ("keys", account.row.keys.clone()),
             ("state", account.row.state.clone()),
             ("mailbox", account.row.mailbox.clone()),
-            ("used", account.used.map_or_else(|| "unknown while locked".into(), |used| format!("{used} bytes"))),
+            (
+                "used",
+                account
+                    .used
+                    .map_or_else(|| "unknown while locked".into(), |used| format!("{used} bytes")),
+            ),
             ("parked", account.parked.to_string()),
             ("created", account.created.clone()),
             ("credentials", account.credentials.join(", ")),
@@ -83,22 +108,30 @@ fn text(response: &Response) -> String {
         ]),
         Response::Sessions(rows) => table(
             &["ID", "PROTOCOL", "ADDRESS", "SINCE"],
-            rows.iter().map(|r| vec![r.id.to_string(), r.protocol.clone(), r.ip.clone(), r.since.clone()]),
+            rows.iter()
+                .map(|r| vec![r.id.to_string(), r.protocol.clone(), r.ip.clone(), r.since.clone()]),
         ),
         Response::AppPasswords(rows) => table(
             &["ID", "NAME", "CREATED"],
             rows.iter().map(|r| vec![r.id.to_string(), r.name.clone(), r.created.clone()]),
         ),
-        Response::Aliases(rows) => {
-            table(&["ADDRESS", "TARGETS"], rows.iter().map(|r| vec![r.address.clone(), r.targets.join(" ")]))
-        }
+        Response::Aliases(rows) => table(
+            &["ADDRESS", "TARGETS"],
+            rows.iter().map(|r| vec![r.address.clone(), r.targets.join(" ")]),
+        ),
         Response::Queue(rows) => queue_table(rows),
         Response::Entry(entry) => {
             let recipients = table(
                 &["RECIPIENT", "STATE", "TRIES", "NEXT", "LAST REPLY"],
                 entry.details.iter().map(|r| {
                     let next = or_dash(r.next_attempt.as_deref());
-                    vec![r.address.clone(), r.state.clone(), r.attempts.to_string(), next, or_dash(r.last_reply.as_deref())]
+                    vec![
+                        r.address.clone(),
+                        r.state.clone(),
+                        r.attempts.to_string(),
+                        next,
+                        or_dash(r.last_reply.as_deref()),
+                    ]
                 }),
             );
             format!("{}{recipients}", queue_table(std::slice::from_ref(&entry.row)))
@@ -110,8 +143,16 @@ fn queue_table(rows: &[letterlock_admin::QueueRow]) -> String {
     table(
         &["ID", "RECEIVED", "FROM", "RECIPIENTS", "STATES", "NEXT"],
         rows.iter().map(|r| {
-            let from = r.from.as_ref().map_or_else(|| "sealed".to_owned(), |from| format!("<{from}>"));
-            vec![r.id.clone(), r.received.clone(), from, r.recipients.to_string(), r.states.join(","), or_dash(r.next_attempt.as_deref())]
+            let from =
+                r.from.as_ref().map_or_else(|| "sealed".to_owned(), |from| format!("<{from}>"));
+            vec![
+                r.id.clone(),
+                r.received.clone(),
+                from,
+                r.recipients.to_string(),
+                r.states.join(","),
+                or_dash(r.next_attempt.as_deref()),
+            ]
         }),
     )
 }
@@ -140,8 +181,10 @@ fn list(rows: &[(&str, String)]) -> String {
 
 /// Columns as wide as their widest cell; the last one is not padded.
 fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
-    let rows: Vec<Vec<String>> = std::iter::once(header.iter().map(ToString::to_string).collect()).chain(rows).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let rows: Vec<Vec<String>> =
+        std::iter::once(header.iter().map(ToString::to_string).collect()).chain(rows).collect();
+    let width =
+        |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let mut text = String::new();
     for row in &rows {
@@ -162,6 +205,9 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let rows = [vec!["a".into(), "long cell".into()], vec!["longer".into(), "b".into()]];
-        assert_eq!(table(&["X", "Y"], rows.into_iter()), "X       Y\na       long cell\nlonger  b\n");
+        assert_eq!(
+            table(&["X", "Y"], rows.into_iter()),
+            "X       Y\na       long cell\nlonger  b\n"
+        );
     }
 }

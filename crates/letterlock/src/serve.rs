@@ -61,8 +61,10 @@ pub(crate) fn start(
     if let Err(error) = letterlock_vault::lock_process_memory() {
         tracing::warn!(%error, "keys in memory may be swapped to the disk");
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
     runtime.block_on(serve(Arc::new(settings), reach, ready))
 }
 
@@ -77,7 +79,8 @@ async fn serve(
     let listeners = listeners(&settings)?;
     let tls = Arc::new(Tls::load(&settings.tls, &settings.hostname).context("TLS")?);
     let stores = Stores::open(&settings, lock).await?;
-    let control = control::bind(&settings.data_dir.join(control::SOCKET)).context("cannot make the control socket")?;
+    let control = control::bind(&settings.data_dir.join(control::SOCKET))
+        .context("cannot make the control socket")?;
     let admin = Arc::new(stores.admin(&settings));
 
     let shutdown = Shutdown::new();

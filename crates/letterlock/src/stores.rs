@@ -56,8 +56,13 @@ impl Lock {
             .mode(0o600)
             .open(data_dir.join("lock"))
             .with_context(|| format!("cannot write to the data directory {place}"))?;
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| anyhow::anyhow!("another letterlock works on {place}, and it does not answer commands"))?;
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
+            |_| {
+                anyhow::anyhow!(
+                    "another letterlock works on {place}, and it does not answer commands"
+                )
+            },
+        )?;
         Ok(Lock(file))
     }
 }
@@ -82,12 +87,16 @@ impl Stores {
     pub(crate) async fn open(settings: &Settings, lock: Lock) -> Result<Stores, Failure> {
         let data_dir = &settings.data_dir;
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        let server_key = ServerKey::load_or_create(data_dir, credentials.as_deref()).context("the server key")?;
+        let server_key = ServerKey::load_or_create(data_dir, credentials.as_deref())
+            .context("the server key")?;
         let server_key = Arc::new(server_key);
         let core = Pool::new("core", CORE_THREADS);
         let pool = Pool::new("mailbox", MAILBOX_THREADS);
-        let directory = Directory::open(data_dir, &server_key, &core).await.context("cannot open the directory")?;
-        let queue = Queue::open(data_dir, &server_key, &core).await.context("cannot open the queue")?;
+        let directory = Directory::open(data_dir, &server_key, &core)
+            .await
+            .context("cannot open the directory")?;
+        let queue =
+            Queue::open(data_dir, &server_key, &core).await.context("cannot open the queue")?;
         let options = Options {
             grace: settings.auth.grace,
             cache_kib: MAILBOX_CACHE_KIB,
@@ -108,11 +117,28 @@ impl Stores {
             },
         ));
         let (sender, settling): (Settler, _) = settler(queue.clone(), mailboxes.clone());
-        let intake =
-            Arc::new(Intake::new(directory.clone(), mailboxes.clone(), queue.clone(), login.clone(), sender));
+        let intake = Arc::new(Intake::new(
+            directory.clone(),
+            mailboxes.clone(),
+            queue.clone(),
+            login.clone(),
+            sender,
+        ));
         let resolver = Arc::new(Resolver::new(&settings.dns).context("cannot set up DNS")?);
         let pools = [pool, core];
-        Ok(Stores { directory, mailboxes, queue, guard, login, intake, resolver, server_key, settling, pools, _lock: lock })
+        Ok(Stores {
+            directory,
+            mailboxes,
+            queue,
+            guard,
+            login,
+            intake,
+            resolver,
+            server_key,
+            settling,
+            pools,
+            _lock: lock,
+        })
     }
 
     /// What carries out operators' requests.

@@ -98,7 +98,10 @@ impl Service for Inbound {
         message: Received,
     ) -> Reply {
         let id = DeliveryId::generate();
+        let (ip, from) = (client.ip, &message.envelope.reverse_path);
+        tracing::info!(delivery = %id, %ip, %from, octets = message.body.len(), tls = client.tls.is_some(), "received");
         if let Some(reply) = self.looping(&message) {
+            tracing::info!(delivery = %id, "message refused: it goes round in circles");
             return reply;
         }
         let (folder, results) = match self.judge(id, &mut transaction, &message).await {

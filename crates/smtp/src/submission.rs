@@ -84,6 +84,7 @@ impl Service for Submission {
 
     async fn message(&self, client: &Client, account: Arc<Account>, message: Received) -> Reply {
         let id = DeliveryId::generate();
+        tracing::info!(delivery = %id, account = %account.id, ip = %client.ip, octets = message.body.len(), "submitted");
         if header::received_count(&message.body) > self.received_hops {
             return standard::mail_loop();
         }

@@ -101,7 +101,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Figures> {
     let process = stage.process()?;
     process.quiet().await?;
 
-    let before = Before::take(process, stage.folder())?;
+    let before = Before::take(process, &stage)?;
     let start = Instant::now();
     let (_clients, times) = send(clients, measured, &accounts).await?;
     let accepted = start.elapsed();
@@ -136,17 +136,19 @@ struct Before {
     resident: f64,
     written: f64,
     flushes: Option<f64>,
+    questions: f64,
 }
 
 impl Before {
-    fn take(process: Process, folder: &std::path::Path) -> anyhow::Result<Self> {
+    fn take(process: Process, stage: &Stage) -> anyhow::Result<Self> {
         process.reset_peak()?;
         Ok(Self {
             cpu: process.cpu()?,
             own: Process::own().cpu()?,
             resident: process.resident()?,
             written: process.written()?,
-            flushes: flushes(folder),
+            flushes: flushes(stage.folder()),
+            questions: stage.questions(),
         })
     }
 
@@ -165,6 +167,8 @@ impl Before {
         }
         let written = (process.written()? - self.written) / 1024.0 / count;
         figures.add("written", "KiB/message", written);
+        let questions = (stage.questions() - self.questions) / count;
+        figures.add("DNS questions", "per message", questions);
         figures.add("memory before", "MiB", self.resident / 1024.0);
         figures.add("memory at most", "MiB", process.peak()? / 1024.0);
         figures.add("memory after", "MiB", process.resident()? / 1024.0);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use letterlock_testkit::dns::{DnsServer, Zone};
+use letterlock_testkit::dns::{DnsServer, RecordType, Zone};
 use letterlock_testkit::server::{Letterlock, Setup};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -49,7 +49,7 @@ pub(crate) struct Stage {
     pub(crate) server: Letterlock,
     pub(crate) accounts: Vec<Account>,
     pub(crate) tls: Tls,
-    _dns: DnsServer,
+    dns: DnsServer,
 }
 
 impl Stage {
@@ -57,7 +57,10 @@ impl Stage {
     /// limits.
     pub(crate) async fn start(plan: Plan<'_>) -> anyhow::Result<Self> {
         allow_many_files()?;
-        let dns = DnsServer::start([sender_zone(plan.signer, plan.ttl)])?;
+        // The parents too: the walk to the organisational domain (RFC 9989 §4.10) asks `test` in vain each time.
+        let parents = [".", "test"].map(|origin| Zone::signed(origin).ttl(plan.ttl));
+        let zones = parents.into_iter().chain([sender_zone(plan.signer, plan.ttl)]);
+        let dns = DnsServer::start(zones)?;
         let mut setup = Setup::new(std::path::absolute(&plan.common.binary)?)
             .dns(&dns)
             .unset("auth", "argon2_memory")
@@ -76,7 +79,7 @@ impl Stage {
             accounts.push(Account { address, password });
         }
         let tls = Tls { config: server.client_tls()?, name: server.hostname().to_owned() };
-        Ok(Self { server, accounts, tls, _dns: dns })
+        Ok(Self { server, accounts, tls, dns })
     }
 
     /// The server's process.
@@ -87,6 +90,14 @@ impl Stage {
     /// The folder of the server's files.
     pub(crate) fn folder(&self) -> &Path {
         self.server.data_dir()
+    }
+
+    /// How often the server asked for the texts that SPF, DKIM and DMARC need. What it has in its cache does not count.
+    pub(crate) fn questions(&self) -> f64 {
+        let prefixes = ["", "mx.", "_dmarc.", "bench._domainkey."];
+        let names = prefixes.map(|prefix| format!("{prefix}{}", messages::DOMAIN));
+        let asked = |name: &str| self.dns.asked(name, RecordType::TXT) as f64;
+        names.iter().map(|name| asked(name)).sum::<f64>() + asked("_dmarc.test")
     }
 
     /// An IMAP session over TLS.

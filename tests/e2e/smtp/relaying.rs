@@ -2,18 +2,25 @@
 
 use anyhow::{Context as _, Result, ensure};
 use letterlock_testkit::dns::DnsServer;
-use letterlock_testkit::server::Setup;
 
-use crate::command::{json, wait_for_json};
-use crate::mail::{BOB, deliver, message, wait_for_mail};
-use crate::place::{ANN, BINARY, place};
+use crate::deliver::deliver;
+use crate::json::json;
+use crate::letter::{BOB, message};
+use crate::mail::wait_for_mail;
 use crate::only_message;
+use crate::place::{ANN, place, setup};
+use crate::wait::wait_for_json;
 
 #[tokio::test]
 async fn role_addresses_and_the_bare_postmaster_reach_the_first_account() -> Result<()> {
     let place = place(|setup| setup).await?;
-    let roles = ["Postmaster", "postmaster@example.test", "abuse@example.test", "tls-reports@example.test",
-        "dmarc-reports@example.test"];
+    let roles = [
+        "Postmaster",
+        "postmaster@example.test",
+        "abuse@example.test",
+        "tls-reports@example.test",
+        "dmarc-reports@example.test",
+    ];
     for role in roles {
         deliver(&place.server, role, role).await?;
     }
@@ -26,12 +33,13 @@ async fn role_addresses_and_the_bare_postmaster_reach_the_first_account() -> Res
 #[tokio::test]
 async fn mail_for_a_role_waits_until_the_domain_has_its_first_account() -> Result<()> {
     let dns = DnsServer::start([])?;
-    let server = &Setup::new(BINARY).dns(&dns).start().await?;
+    let server = &setup().dns(&dns).start().await?;
     server.add_domain("example.test").await?;
     deliver(server, "postmaster@example.test", "first").await?;
     deliver(server, "Postmaster", "second").await?;
     let queue = json(server, &["queue", "list"]).await?;
-    let states: Vec<_> = queue.as_array().context("a list")?.iter().map(|row| &row["states"][0]).collect();
+    let states: Vec<_> =
+        queue.as_array().context("a list")?.iter().map(|row| &row["states"][0]).collect();
     ensure!(states == ["waiting", "waiting"], "{queue:#}");
     let password = server.add_account(ANN).await?;
     let mut client = server.imap_client(ANN, &password).await?;
@@ -51,12 +59,16 @@ async fn an_alias_leads_to_all_its_accounts_and_a_detail_to_its_base() -> Result
     ensure!(listed[0]["targets"] == serde_json::json!([ANN, "eve@example.test"]), "{listed:#}");
     deliver(server, "Staff@Example.TEST", "to-all").await?;
     deliver(server, "ann+lists@example.test", "detail").await?;
-    for (user, password, expected) in
-        [(ANN, &place.password, &["to-all", "detail"][..]), ("eve@example.test", &eve, &["to-all"][..])]
-    {
+    for (user, password, expected) in [
+        (ANN, &place.password, &["to-all", "detail"][..]),
+        ("eve@example.test", &eve, &["to-all"][..]),
+    ] {
         let mut client = server.imap_client(user, password).await?;
         let held = wait_for_mail(&mut client, "INBOX", expected.len()).await?;
-        ensure!(held.iter().map(|(_, subject)| subject.as_str()).eq(expected.iter().copied()), "{held:?}");
+        ensure!(
+            held.iter().map(|(_, subject)| subject.as_str()).eq(expected.iter().copied()),
+            "{held:?}"
+        );
     }
     server.run(&["alias", "remove", "staff@example.test"]).await?;
     let mut client = server.smtp_client().await?;
@@ -97,7 +109,9 @@ async fn the_same_message_twice_is_two_messages() -> Result<()> {
 #[tokio::test]
 async fn an_alias_to_another_server_is_carried_there_with_the_local_copy_filed() -> Result<()> {
     let place = place(|setup| {
-        setup.set("outbound", "routes", "{ \"*\" = \"127.0.0.1:9\" }").set("outbound", "retry", "[\"1h\"]")
+        setup
+            .set("outbound", "routes", "{ \"*\" = \"127.0.0.1:9\" }")
+            .set("outbound", "retry", "[\"1h\"]")
     })
     .await?;
     let server = &place.server;
@@ -106,5 +120,17 @@ async fn an_alias_to_another_server_is_carried_there_with_the_local_copy_filed()
     ensure!(only_message(&place).await?.ends_with(&message("both")));
     let due = |queue: &serde_json::Value| queue[0]["from"] == BOB;
     wait_for_json(server, &["queue", "list"], due).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn mail_that_waits_for_a_role_goes_to_the_alias_that_takes_it_up() -> Result<()> {
+    let place = place(|setup| setup).await?;
+    let server = &place.server;
+    server.add_domain("other.test").await?;
+    deliver(server, "postmaster@other.test", "waiting").await?;
+    ensure!(json(server, &["queue", "list"]).await?[0]["states"][0] == "waiting");
+    server.run(&["alias", "add", "postmaster@other.test", ANN]).await?;
+    ensure!(only_message(&place).await?.ends_with(&message("waiting")));
     Ok(())
 }

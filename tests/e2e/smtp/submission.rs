@@ -5,8 +5,8 @@ use letterlock_testkit::mx::{FakeMx, Script};
 use letterlock_testkit::smtp;
 
 use crate::mail::wait_for_mail;
-use crate::place::{ANN, Place, place};
 use crate::only_message;
+use crate::place::{ANN, Place, place};
 
 /// A place whose mail to other domains goes to a scripted exchanger.
 async fn with_smarthost() -> Result<(Place, FakeMx)> {
@@ -72,19 +72,26 @@ async fn nobody_sends_in_somebody_elses_name() -> Result<()> {
 async fn what_is_missing_is_added_bcc_goes_and_the_message_is_signed() -> Result<()> {
     let (place, mx) = with_smarthost().await?;
     let mut client = place.server.submit_client(ANN, &place.password).await?;
-    let text = format!("From: Ann <{ANN}>\r\nTo: x@far.test\r\nBcc: y@far.test,\r\n secret@far.test\r\nSubject: s\r\n\r\nbody\r\n");
+    let text = format!(
+        "From: Ann <{ANN}>\r\nTo: x@far.test\r\nBcc: y@far.test,\r\n secret@far.test\r\nSubject: s\r\n\r\nbody\r\n"
+    );
     let reply = client.deliver(ANN, &["x@far.test", "y@far.test", ANN], text.as_bytes()).await?;
     ensure!(reply.code == 250, "{reply}");
     let sent = mx.wait_for(1, std::time::Duration::from_secs(30)).await?.remove(0);
     let own = String::from_utf8(only_message(&place).await?)?;
     for message in [sent.text(), own] {
         ensure!(message.ends_with("\r\n\r\nbody\r\n"), "{message}");
-        for field in ["\r\nDate: ", "\r\nMessage-ID: <", "DKIM-Signature: v=1;", "\r\nSubject: s\r\n"] {
+        for field in
+            ["\r\nDate: ", "\r\nMessage-ID: <", "DKIM-Signature: v=1;", "\r\nSubject: s\r\n"]
+        {
             ensure!(message.contains(field), "{field:?} is missing: {message}");
         }
         ensure!(!message.contains("Bcc") && !message.contains("secret@"), "{message}");
         ensure!(message.contains(" with ESMTPSA "), "{message}");
-        ensure!(!message.contains("127.0.0.1") && !message.contains("client.test"), "where Ann is: {message}");
+        ensure!(
+            !message.contains("127.0.0.1") && !message.contains("client.test"),
+            "where Ann is: {message}"
+        );
     }
     Ok(())
 }

@@ -1,30 +1,9 @@
-//! Mail from a stranger, and what of it is in a mailbox.
+//! What is in a mailbox.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use letterlock_testkit::imap;
-use letterlock_testkit::server::Letterlock;
-
-/// Who writes to the accounts. Nobody knows the domain, so that no policy applies.
-pub(crate) const BOB: &str = "bob@elsewhere.test";
-
-/// A small message of Bob's.
-pub(crate) fn message(subject: &str) -> Vec<u8> {
-    format!(
-        "From: Bob <{BOB}>\r\nTo: you\r\nSubject: {subject}\r\nMessage-ID: <{subject}@elsewhere.test>\r\n\
-         Date: Fri, 20 Nov 2026 10:00:00 +0000\r\n\r\nThe text of {subject}.\r\n"
-    )
-    .into_bytes()
-}
-
-/// Delivers [`message`] as another server would, on a connection of its own.
-pub(crate) async fn deliver(server: &Letterlock, to: &str, subject: &str) -> Result<()> {
-    let mut client = server.smtp_client().await?;
-    let reply = client.deliver(BOB, &[to], &message(subject)).await?;
-    ensure!(reply.code == 250, "{subject}: {reply}");
-    client.quit().await
-}
 
 /// Selects a folder and waits until it holds at least `count` messages: UIDs and subjects of all.
 pub(crate) async fn wait_for_mail(

@@ -63,7 +63,9 @@ impl Loot {
         }
         let log = PathBuf::from(format!("{}-wal", path.display()));
         let log = if log.exists() { std::fs::read(log)? } else { Vec::new() };
-        let (Some(salts), Some(frames)) = (log.get(16..24), log.get(LOG_HEADER..)) else { return Ok(opened) };
+        let (Some(salts), Some(frames)) = (log.get(16..24), log.get(LOG_HEADER..)) else {
+            return Ok(opened);
+        };
         for (number, frame) in (1_u32..).zip(frames.chunks_exact(FRAME)) {
             let place = [&b"wal"[..], salts, &number.to_be_bytes()].concat();
             opened.extend(open(key, &place, frame));

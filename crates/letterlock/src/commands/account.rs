@@ -22,15 +22,27 @@ fn request(command: AccountCommand) -> Result<(AccountRequest, Style), Failure> 
             let password = read_if(password_stdin, "password")?;
             plain(AccountRequest::Add { address, password, server_held, name })
         }
-        AccountCommand::List { domain, format } => Ok((AccountRequest::List { domain }, format.into())),
-        AccountCommand::Show { address, format } => Ok((AccountRequest::Show { address }, format.into())),
+        AccountCommand::List { domain, format } => {
+            Ok((AccountRequest::List { domain }, format.into()))
+        }
+        AccountCommand::Show { address, format } => {
+            Ok((AccountRequest::Show { address }, format.into()))
+        }
         AccountCommand::Set { address, name, enabled } => {
             if name.is_none() && enabled.is_none() {
-                return Err(Failure::Usage("account set: say what to set: --name or --enabled".into()));
+                return Err(Failure::Usage(
+                    "account set: say what to set: --name or --enabled".into(),
+                ));
             }
             plain(AccountRequest::Set { address, change: AccountChange { name, enabled } })
         }
-        AccountCommand::Password { address, password_stdin, unlock, discard_mail, confirm: sure } => {
+        AccountCommand::Password {
+            address,
+            password_stdin,
+            unlock,
+            discard_mail,
+            confirm: sure,
+        } => {
             if discard_mail {
                 confirm(&format!("all mail of {address} will be destroyed"), sure.yes)?;
             }
@@ -51,18 +63,28 @@ fn request(command: AccountCommand) -> Result<(AccountRequest, Style), Failure> 
             confirm(&format!("{address} and all its mail will be destroyed"), sure.yes)?;
             plain(AccountRequest::Remove { address })
         }
-        AccountCommand::Sessions { address, format } => Ok((AccountRequest::Sessions { address }, format.into())),
+        AccountCommand::Sessions { address, format } => {
+            Ok((AccountRequest::Sessions { address }, format.into()))
+        }
         AccountCommand::AppPassword { address, command } => app_password(address, command),
     }
 }
 
-fn app_password(address: String, command: AppPasswordCommand) -> Result<(AccountRequest, Style), Failure> {
+fn app_password(
+    address: String,
+    command: AppPasswordCommand,
+) -> Result<(AccountRequest, Style), Failure> {
     Ok(match command {
-        AppPasswordCommand::Add { name, unlock } => {
-            (AccountRequest::AppPasswordAdd { address, name, unlock: unlocking(unlock)? }, Style::TEXT)
+        AppPasswordCommand::Add { name, unlock } => (
+            AccountRequest::AppPasswordAdd { address, name, unlock: unlocking(unlock)? },
+            Style::TEXT,
+        ),
+        AppPasswordCommand::List(format) => {
+            (AccountRequest::AppPasswordList { address }, format.into())
         }
-        AppPasswordCommand::List(format) => (AccountRequest::AppPasswordList { address }, format.into()),
-        AppPasswordCommand::Remove { id } => (AccountRequest::AppPasswordRemove { address, id }, Style::TEXT),
+        AppPasswordCommand::Remove { id } => {
+            (AccountRequest::AppPasswordRemove { address, id }, Style::TEXT)
+        }
     })
 }
 

@@ -12,7 +12,9 @@ use crate::render::{self, Style};
 /// Carries out a subcommand.
 pub(crate) fn run(config: &Path, command: AliasCommand) -> Result<(), Failure> {
     let (request, style) = match command {
-        AliasCommand::Add { address, targets } => (AliasRequest::Add { address, targets }, Style::TEXT),
+        AliasCommand::Add { address, targets } => {
+            (AliasRequest::Add { address, targets }, Style::TEXT)
+        }
         AliasCommand::List { domain, format } => (AliasRequest::List { domain }, format.into()),
         AliasCommand::Remove { address } => (AliasRequest::Remove { address }, Style::TEXT),
     };

@@ -15,7 +15,8 @@ pub(crate) fn run(config: &Path, command: ConfigCommand) -> Result<(), Failure> 
             println!("{}: good", config.display());
         }
         ConfigCommand::Show { json: true } => {
-            let value = serde_json::to_value(super::settings(config)?.to_table()).context("cannot write JSON")?;
+            let value = serde_json::to_value(super::settings(config)?.to_table())
+                .context("cannot write JSON")?;
             println!("{value:#}");
         }
         ConfigCommand::Show { json: false } => print!("{}", super::settings(config)?.to_toml()),

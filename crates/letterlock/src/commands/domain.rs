@@ -12,7 +12,9 @@ use crate::render::{self, Style};
 /// Carries out a subcommand.
 pub(crate) fn run(config: &Path, command: DomainCommand) -> Result<(), Failure> {
     let (request, style) = match command {
-        DomainCommand::Add { domain, contact } => (DomainRequest::Add { domain, contact }, Style::TEXT),
+        DomainCommand::Add { domain, contact } => {
+            (DomainRequest::Add { domain, contact }, Style::TEXT)
+        }
         DomainCommand::List(format) => (DomainRequest::List, format.into()),
         DomainCommand::Show { domain, format } => (DomainRequest::Show { domain }, format.into()),
         DomainCommand::Remove { domain, confirm: sure } => {

@@ -30,7 +30,8 @@ pub(crate) fn carry_out(config: &Path, request: Request) -> Result<Response, Fai
         .build()
         .context("cannot start")?;
     runtime.block_on(async {
-        let outcome = match control::call(&settings.data_dir.join(control::SOCKET), &request).await {
+        let outcome = match control::call(&settings.data_dir.join(control::SOCKET), &request).await
+        {
             Ok(outcome) => outcome,
             Err(_) => on_files(&settings, request).await?,
         };
@@ -39,7 +40,10 @@ pub(crate) fn carry_out(config: &Path, request: Request) -> Result<Response, Fai
 }
 
 /// No server answers: the same code works on the files, under the same lock.
-async fn on_files(settings: &Settings, request: Request) -> Result<Result<Response, String>, Failure> {
+async fn on_files(
+    settings: &Settings,
+    request: Request,
+) -> Result<Result<Response, String>, Failure> {
     let lock = Lock::take(&settings.data_dir)?;
     let stores = Stores::open(settings, lock).await?;
     let outcome = stores.admin(settings).run(request).await.map_err(|error| error.to_string());
@@ -50,11 +54,18 @@ async fn on_files(settings: &Settings, request: Request) -> Result<Result<Respon
 /// `letterlock healthcheck`
 pub(crate) fn healthcheck(config: &Path) -> Result<(), Failure> {
     let settings = settings(config)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
     let socket = settings.data_dir.join(control::SOCKET);
     runtime
         .block_on(async {
-            tokio::time::timeout(std::time::Duration::from_secs(4), control::call(&socket, &Request::Health)).await
+            tokio::time::timeout(
+                std::time::Duration::from_secs(4),
+                control::call(&socket, &Request::Health),
+            )
+            .await
         })
         .context("the server does not answer")?
         .with_context(|| format!("no server at {}", socket.display()))?
@@ -68,7 +79,9 @@ pub(crate) fn confirm(what: &str, yes: bool) -> Result<(), Failure> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::Usage(format!("{what}: this needs --yes when there is no terminal to ask on")));
+        return Err(Failure::Usage(format!(
+            "{what}: this needs --yes when there is no terminal to ask on"
+        )));
     }
     eprint!("{what}. Go on? [y/N] ");
     std::io::stderr().flush().context("cannot ask")?;

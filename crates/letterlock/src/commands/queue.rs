@@ -18,7 +18,10 @@ pub(crate) fn run(config: &Path, command: QueueCommand) -> Result<(), Failure> {
         QueueCommand::Hold { id } => (QueueRequest::Hold { id }, Style::TEXT),
         QueueCommand::Release { id } => (QueueRequest::Release { id }, Style::TEXT),
         QueueCommand::Cancel { id, confirm: sure } => {
-            confirm(&format!("message {id} will be dropped, its sender will not be told"), sure.yes)?;
+            confirm(
+                &format!("message {id} will be dropped, its sender will not be told"),
+                sure.yes,
+            )?;
             (QueueRequest::Cancel { id }, Style::TEXT)
         }
     };
