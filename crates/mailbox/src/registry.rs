@@ -275,6 +275,11 @@ impl Mailboxes {
         let slot = self.slot(account);
         let _turn = slot.turn.lock().await;
         files::destroy(&self.data_dir, account).await?;
+        // A new file of the same account counts from the start: the old one's count is no mark for it.
+        let mut marks = self.counted();
+        marks.closed.remove(&account);
+        marks.reported.remove(&account);
+        drop(marks);
         self.slots().remove(&account);
         Ok(())
     }

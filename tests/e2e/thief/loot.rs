@@ -53,7 +53,7 @@ impl Loot {
     }
 
     /// The plain text of every page of a database and of every frame of its log that this key opens, whether SQLite
-    /// still uses it or not. The layout is that of docs/architecture.md and STORAGE §2, read without the vault's code.
+    /// still uses it or not. The layout is read here without the vault's code.
     pub(crate) fn pages(&self, name: &str, key: &Key) -> Result<Vec<Vec<u8>>> {
         let path = self.folder.path().join(name);
         let mut opened = Vec::new();
