@@ -6,25 +6,30 @@ use letterlock_directory::{Account, Directory, Resolution, Target};
 use letterlock_queue::{Adoption, Queue, QueueError, Seal};
 use letterlock_vault::{AccountId, SealTo};
 
-/// Gives it to them, if they lead to anybody. The number of messages.
+/// Gives it to them, each role's mail to whom this role leads, if to anybody. The number of
+/// messages. Where a role leads to several, the first gets what has waited.
 pub(crate) async fn adopt(
     directory: &Directory,
     queue: &Queue,
     domain: &Domain,
 ) -> Result<usize, QueueError> {
-    let Ok(address) = format!("postmaster@{domain}").parse::<Mailbox>() else { return Ok(0) };
-    let adoption = match directory.snapshot().resolve(&address) {
+    let mut adopted = 0;
+    for role in queue.waiting_addresses(domain).await? {
+        if let Some(adoption) = holder(directory, &role) {
+            adopted += queue.adopt_waiting(&role, adoption, Timestamp::now()).await?;
+        }
+    }
+    Ok(adopted)
+}
+
+fn holder(directory: &Directory, role: &Mailbox) -> Option<Adoption> {
+    match directory.snapshot().resolve(role) {
         Resolution::Account(account) => to_account(directory, account),
-        Resolution::Aliased(targets) => match targets.into_iter().next() {
-            Some(Target::Account(account)) => to_account(directory, account),
-            Some(Target::Remote(mailbox)) => Some(Adoption::Remote(mailbox)),
-            None => None,
+        Resolution::Aliased(targets) => match targets.into_iter().next()? {
+            Target::Account(account) => to_account(directory, account),
+            Target::Remote(mailbox) => Some(Adoption::Remote(mailbox)),
         },
         _ => None,
-    };
-    match adoption {
-        Some(adoption) => queue.adopt_waiting(domain, adoption, Timestamp::now()).await,
-        None => Ok(0),
     }
 }
 

@@ -252,6 +252,9 @@ pub(crate) enum AccountCommand {
 #[derive(Subcommand)]
 pub(crate) enum AppPasswordCommand {
     /// Make one; it is printed once
+    #[command(
+        after_help = "Example:\n  letterlock account app-password ann@example.org add --name phone"
+    )]
     Add {
         /// What it is for
         #[arg(long)]
@@ -260,8 +263,12 @@ pub(crate) enum AppPasswordCommand {
         unlock: Unlock,
     },
     /// List them
+    #[command(
+        after_help = "Example:\n  letterlock account app-password ann@example.org list --json"
+    )]
     List(#[command(flatten)] Format),
     /// Take one back
+    #[command(after_help = "Example:\n  letterlock account app-password ann@example.org remove 3")]
     Remove {
         /// Its number in the list
         id: u32,
@@ -345,7 +352,7 @@ mod tests {
         fn visit(command: &clap::Command, path: &str) {
             for sub in command.get_subcommands() {
                 let path = format!("{path} {}", sub.get_name());
-                if sub.get_subcommands().next().is_none() && !path.contains("app-password") {
+                if sub.get_subcommands().next().is_none() {
                     let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
                     assert!(help.contains("Example"), "{path}");
                 }

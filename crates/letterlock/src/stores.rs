@@ -59,7 +59,7 @@ impl Lock {
         rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(
             |_| {
                 anyhow::anyhow!(
-                    "another letterlock works on {place}, and it does not answer commands"
+                    "another letterlock works on {place}: stop it first, or wait until it answers"
                 )
             },
         )?;

@@ -138,20 +138,35 @@ impl Queue {
             .await
     }
 
-    /// Gives the mail that waits for a domain's role addresses to whom the roles lead now. The number of recipients.
-    /// Durable. What is held stays as it is.
+    /// The role addresses of a domain that have mail waiting, as they were written.
+    ///
+    /// # Errors
+    /// `Vault`, `Row`.
+    pub async fn waiting_addresses(&self, domain: &Domain) -> Result<Vec<Mailbox>, QueueError> {
+        let domain = domain.clone();
+        self.database
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(sql::WAITING_ADDRESSES)?;
+                let rows = statement.query_map([domain.as_str()], |row| row.get::<_, String>(0))?;
+                rows.map(|address| schema::mailbox(&address?)).collect()
+            })
+            .await
+    }
+
+    /// Gives the mail that waits for a role address to whom the role leads now. The number of messages. Durable. What
+    /// is held stays as it is.
     ///
     /// # Errors
     /// `Vault`; `Seal` and `Damaged` name the message that is in the way.
     pub async fn adopt_waiting(
         &self,
-        domain: &Domain,
+        address: &Mailbox,
         adoption: Adoption,
         now: Timestamp,
     ) -> Result<usize, QueueError> {
         let mut adopted = 0;
         loop {
-            let page = self.waiting_page(domain.clone()).await?;
+            let page = self.waiting_page(address.clone()).await?;
             if page.is_empty() {
                 return Ok(adopted);
             }
@@ -175,11 +190,12 @@ impl Queue {
         }
     }
 
-    async fn waiting_page(&self, domain: Domain) -> Result<Vec<Waiting>, QueueError> {
+    async fn waiting_page(&self, address: Mailbox) -> Result<Vec<Waiting>, QueueError> {
         self.database
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(sql::WAITING)?;
-                let mut rows = statement.query(params![domain.as_str(), PAGE])?;
+                let mut rows =
+                    statement.query(params![address.domain.as_str(), address.to_string(), PAGE])?;
                 let mut page = Vec::new();
                 while let Some(row) = rows.next()? {
                     page.push(Waiting {

@@ -46,17 +46,21 @@ pub(crate) const DUE: &str = concat!(
 /// The next time at which one is due.
 pub(crate) const NEXT_DUE: &str = "SELECT min(next_attempt) FROM rows WHERE state = 'due'";
 
-/// Some rows that wait in a domain.
+/// Some rows that wait for one address.
 pub(crate) const WAITING: &str = concat!(
     head!(),
     ", r.row, r.orcpt, e.server_key
      FROM rows r CROSS JOIN entries e ON e.entry = r.row >> 16
-     WHERE r.state = 'waiting' AND r.domain = ? LIMIT ?"
+     WHERE r.state = 'waiting' AND r.domain = ? AND r.address = ? LIMIT ?"
 );
 
 /// The first domain behind one that has waiting rows.
 pub(crate) const WAITING_DOMAIN: &str =
     "SELECT min(domain) FROM rows WHERE state = 'waiting' AND domain > ?";
+
+/// The addresses of a domain for which rows wait.
+pub(crate) const WAITING_ADDRESSES: &str =
+    "SELECT DISTINCT address FROM rows WHERE state = 'waiting' AND domain = ?";
 
 /// An entry's rows.
 pub(crate) const ROWS: &str =

@@ -299,6 +299,23 @@ async fn mail_for_a_role_waits_for_the_first_account() {
     assert_eq!(subjects(&handle).await, ["hello?", "spam!"]);
 }
 
+/// Mail that waited for abuse went to postmaster, whoever that was.
+#[tokio::test]
+async fn waiting_mail_for_abuse_goes_to_abuse_and_not_to_postmaster() {
+    let world = World::new().await;
+    world.add_domain("b.test").await;
+    world.accept("hello?", &["postmaster@a.test"]).await;
+    world.accept("spam!", &["abuse@a.test"]).await;
+    let ann = world.add("ann@b.test", KeyMode::UserHeld).await;
+    world.add_alias("abuse@a.test", &["ann@b.test"]).await;
+    let domain = Domain::parse("a.test").unwrap();
+    assert_eq!(world.intake.adopt_waiting(&domain).await.unwrap(), 1);
+    assert_eq!(world.queue.counts().await.unwrap().waiting, 1, "nobody is postmaster yet");
+    let handle = world.unlock(&ann).await;
+    world.settled(&ann).await;
+    assert_eq!(subjects(&handle).await, ["spam!"]);
+}
+
 #[tokio::test]
 async fn a_mailbox_that_was_unlocked_before_the_drainer_listened_opens() {
     let mut world = World::open(tempfile::tempdir().unwrap()).await;

@@ -11,7 +11,9 @@ use crate::cli::ConfigCommand;
 pub(crate) fn run(config: &Path, command: ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Check => {
-            super::settings(config)?;
+            for warning in super::settings(config)?.warnings() {
+                eprintln!("warning: {warning}");
+            }
             println!("{}: good", config.display());
         }
         ConfigCommand::Show { json: true } => {

@@ -163,6 +163,7 @@ async fn waiting_mail_finds_its_owner() {
     let world = World::new().await;
     let owner = Owner::new(&world.server);
     let here = "here.example".parse().unwrap();
+    let roles = ["postmaster@here.example", "abuse@here.example"].map(mailbox);
     let waiting = |address| to(address, Route::Waiting);
     let recipients = vec![waiting("postmaster@here.example"), waiting("abuse@there.example")];
     let (_, rows) = world.accept(entry("text", recipients)).await;
@@ -174,9 +175,13 @@ async fn waiting_mail_finds_its_owner() {
     );
 
     let adoption = || Adoption::Local { account: owner.account, seal: owner.locked() };
-    assert_eq!(world.queue.adopt_waiting(&here, adoption(), at(1)).await.unwrap(), 2);
+    assert_eq!(world.queue.waiting_addresses(&here).await.unwrap(), roles);
+    for role in &roles {
+        assert_eq!(world.queue.adopt_waiting(role, adoption(), at(1)).await.unwrap(), 1);
+    }
     world.queue.delivery_bell().notified().await;
-    assert_eq!(world.queue.adopt_waiting(&here, adoption(), at(1)).await.unwrap(), 0);
+    assert_eq!(world.queue.adopt_waiting(&roles[0], adoption(), at(1)).await.unwrap(), 0);
+    assert_eq!(world.queue.waiting_addresses(&here).await.unwrap(), []);
     let world = world.crash().await;
     assert_eq!(
         world.counts().await,
@@ -209,7 +214,7 @@ async fn waiting_mail_may_also_be_server_held_or_leave() {
     world.accept(waiting("abuse@two.example")).await;
     let adoption = Adoption::Local { account, seal: Seal::Server };
     assert_eq!(
-        world.queue.adopt_waiting(&"one.example".parse().unwrap(), adoption, at(1)).await.unwrap(),
+        world.queue.adopt_waiting(&mailbox("abuse@one.example"), adoption, at(1)).await.unwrap(),
         1
     );
     let parked = world.parked(account).await;
@@ -218,7 +223,7 @@ async fn waiting_mail_may_also_be_server_held_or_leave() {
 
     let adoption = Adoption::Remote(mailbox("noc@far.example"));
     assert_eq!(
-        world.queue.adopt_waiting(&"two.example".parse().unwrap(), adoption, at(8)).await.unwrap(),
+        world.queue.adopt_waiting(&mailbox("abuse@two.example"), adoption, at(8)).await.unwrap(),
         1
     );
     let due = world.queue.due(at(8), 9).await.unwrap();

@@ -111,7 +111,11 @@ async fn what_the_server_could_read_is_sealed_again_when_it_need_not() {
 
     world.finish(rows[1], Verdict::Delivered, "250 canary-body").await;
     let adoption = Adoption::Local { account: owner.account, seal: owner.locked() };
-    world.queue.adopt_waiting(&"here.example".parse().unwrap(), adoption, at(1)).await.unwrap();
+    world
+        .queue
+        .adopt_waiting(&"abuse@here.example".parse().unwrap(), adoption, at(1))
+        .await
+        .unwrap();
     let found = loot(&world).await;
     for secret in SECRETS {
         assert!(!holds(&found, secret), "{secret}");

@@ -11,7 +11,7 @@
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{Slot, SlotError, SlotKind, body, unwrap, wrap};
 use crate::key::random_fill;
@@ -157,17 +157,40 @@ struct Halves {
     wrapping: Key,
 }
 
+/// Argon2's working memory, wiped after use.
+///
+/// Its capacity is above the largest size that glibc serves from its heaps (32 MiB): so the
+/// whole block is given back to the system when it is dropped, where otherwise every thread
+/// that ever tried a password would keep one. What is not used of it is never touched.
+struct Memory(Vec<Block>);
+
+impl Memory {
+    const BEYOND_HEAPS: usize = (33 << 20) / size_of::<Block>();
+
+    fn of(blocks: usize) -> Memory {
+        let mut memory = Vec::with_capacity(blocks.max(Self::BEYOND_HEAPS));
+        memory.resize(blocks, Block::new());
+        Memory(memory)
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(Zeroize::zeroize);
+    }
+}
+
 fn evaluate(cost: Argon2Cost, password: &str, salt: &[u8; SALT_LEN]) -> Result<Halves, SlotError> {
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(64))
         .map_err(|_| SlotError::Malformed)?;
-    let mut memory = Zeroizing::new(vec![Block::new(); params.block_count()]);
+    let mut memory = Memory::of(params.block_count());
     let mut output = Zeroizing::new([0; 64]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into_with_memory(
             password.as_bytes(),
             salt,
             output.as_mut_slice(),
-            memory.as_mut_slice(),
+            memory.0.as_mut_slice(),
         )
         .map_err(|_| SlotError::Malformed)?;
     let (first, second) = output.split_at(32);
