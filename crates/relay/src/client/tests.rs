@@ -1,3 +1,5 @@
+//! What the dialogue does with each kind of answer, and with any octets at all.
+
 use letterlock_smtp_wire::{ReplyParser, command::ClientName};
 use proptest::prelude::*;
 

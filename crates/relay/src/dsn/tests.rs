@@ -1,3 +1,5 @@
+//! What a report says, and that nothing a server said can break its form.
+
 use letterlock_smtp_wire::Reply;
 use mail_parser::{MessageParser, MimeHeaders, PartType};
 use proptest::prelude::*;
