@@ -1,6 +1,6 @@
 //! SMTP's wire format for servers and clients, without I/O.
 //!
-//! Everything here turns octets into values and back: command lines ([`line`], [`command`]), replies
+//! Everything here turns octets into values and back: command lines ([`mod@line`], [`command`]), replies
 //! ([`reply`], [`reply_parser`]), what a server offers ([`ehlo`]), message data ([`data`]) and the header
 //! section of a message ([`header`]). Nothing here keeps the state of a session, waits, or decides policy; a
 //! session machine does, and it alone knows the order of commands (RFC 5321 §4.1.4).
