@@ -11,7 +11,7 @@ use crate::kinds::Fault;
 use crate::nearest::nearest;
 use crate::node::{Data, Entry, Node, quoted};
 use crate::schema::{KeyInfo, PREFIX, Section, all_keys, join};
-use crate::sections::{Listen, Settings};
+use crate::sections::{Dnssec, Listen, Settings};
 
 /// The section that is reserved for certificates by ACME.
 const ACME: &str = "tls.acme";
@@ -68,7 +68,8 @@ impl Settings {
     }
 
     /// Settings to try the server on this machine: loopback only, standard ports + 2000, `mail.example.test`, no caps
-    /// for loopback. `[::1]` is left out where the machine has no IPv6.
+    /// for loopback, and no name server but one on this machine, so that none needs to be configured. `[::1]` is left
+    /// out where the machine has no IPv6.
     pub fn local(data_dir: impl AsRef<Path>) -> Settings {
         const SHIFT: u16 = 2000;
         let mut hosts = vec![IpAddr::V4(Ipv4Addr::LOCALHOST)];
@@ -99,6 +100,8 @@ impl Settings {
             },
             ..Settings::default()
         };
+        settings.dns.servers = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 53))];
+        settings.dns.dnssec = Dnssec::Off;
         settings.limits.exempt = hosts
             .into_iter()
             .map(|host| {

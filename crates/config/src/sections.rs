@@ -38,7 +38,8 @@ section! {
 
 section! {
     /// Where the server listens. Each key is a list of addresses with port; an empty list switches the protocol off.
-    /// `[::]` means every address of the machine, IPv4 included.
+    /// `[::]` means every address of the machine, IPv4 included unless the list names an IPv4 address with the same
+    /// port.
     Listen = "listen" {
         /// Mail from other servers (RFC 5321). No login is offered here. STARTTLS is.
         smtp: Vec<SocketAddr> as Addresses = everywhere(25);
@@ -78,12 +79,12 @@ section! {
 choice! {
     /// What DNSSEC is used for.
     Dnssec as "`auto`, `require` or `off`" {
-        /// Validated, and DANE used, where the upstream servers pass signatures on.
+        /// Validated where the upstream servers pass signatures on.
         #[default]
         Auto = "auto",
-        /// As auto, but without signatures no mail is sent.
+        /// Validated always: where the upstream servers drop signatures, no name is found and no mail sent.
         Require = "require",
-        /// Answers are taken as they come; no DANE.
+        /// Answers are taken as they come.
         Off = "off",
     }
 }
@@ -93,8 +94,9 @@ section! {
     Dns = "dns" {
         /// Resolvers to ask; without a port, port 53. Empty: those of the system.
         servers: Vec<SocketAddr> as Servers = Vec::new(), such as "[\"127.0.0.1\", \"[::1]:5353\"]";
-        /// Whether answers are validated in process: `auto` does so when the upstream passes signatures on, `require`
-        /// sends no mail without, `off` never validates and uses no DANE.
+        /// Whether answers are validated in process, and those refused that fail: `auto` does so while the upstream
+        /// passes signatures on, `require` always, so that no mail goes out or is verified if it does not, `off` never.
+        /// DANE is not available in this version.
         dnssec: Dnssec as Dnssec = Dnssec::Auto;
         /// File with the trust anchors in zone-file form. Empty: the root's keys.
         trust_anchors: Option<PathBuf> as File = None;
@@ -106,10 +108,10 @@ section! {
     Outbound = "outbound" {
         /// Port of the MX hosts.
         port: u16 as Count<u16> = 25, from 1, to u16::MAX;
-        /// Port of the hosts that serve MTA-STS policies.
+        /// Port of the hosts that serve MTA-STS policies. Without effect in this version, which does not ask for any.
         policy_port: u16 as Count<u16> = 443, from 1, to u16::MAX;
-        /// File with the certificates (PEM) of the authorities that are trusted for MX hosts and policies. Empty: the
-        /// public ones.
+        /// File with the certificates (PEM) of the authorities that are trusted for MX hosts. Empty: the public ones.
+        /// This version requires no certificate of an MX host: the file decides only what the log calls `verified`.
         trusted_roots: Option<PathBuf> as File = None;
         /// Pauses between attempts; after the last one it repeats until `expire`.
         retry: Vec<Duration> as Durations = vec![mins(5), mins(15), mins(30), hours(1), hours(2), hours(4)], from millis(100), to days(7);

@@ -360,6 +360,9 @@ fn files_are_loaded_and_relative_paths_start_there() {
 #[test]
 fn local_settings_stay_on_loopback() {
     let settings = Settings::local("/tmp/try");
+    let servers = &settings.dns.servers;
+    assert!(!servers.is_empty(), "a machine without name servers would not do");
+    assert!(servers.iter().all(|server| server.ip().is_loopback()));
     let all: Vec<_> =
         settings.listen.by_name().into_iter().flat_map(|(_, list)| list.to_vec()).collect();
     assert!(all.iter().all(|address| address.ip().is_loopback()));

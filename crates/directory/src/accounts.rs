@@ -194,6 +194,8 @@ pub(crate) fn find(snapshot: &Snapshot, id: AccountId) -> Result<Account, Direct
 }
 
 fn insert(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<()> {
+    // The row of an account whose removal is not finished may hold this one's address.
+    delete_removed(transaction)?;
     transaction.execute(
         "INSERT INTO accounts (seq, id, address, canonical, mode, state, epoch, data_key, sealing_public,
              sealing_secret, quota, display_name, created_at, next_slot)

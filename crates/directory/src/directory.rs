@@ -208,6 +208,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_unfinished_removal_does_not_keep_the_address() {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, pool) = (ServerKey::from_key(Key::random()), Pool::new("test", 1));
+        let directory = Directory::open(folder.path(), &server, &pool).await.unwrap();
+        let domain = Domain::parse("example.org").unwrap();
+        directory.add_domain(domain, None, vec![], Timestamp::UNIX_EPOCH).await.unwrap();
+        let gone = account(&server, "a@example.org");
+        let id = gone.id;
+        directory.add_account(gone).await.unwrap();
+        // As `remove_account` leaves it if the log cannot be emptied.
+        let half = directory.change(Durability::Synced, move |next| {
+            next.drop_account(id);
+            Ok(Box::new(move |transaction: &Transaction<'_>| {
+                let sql = "UPDATE accounts SET state = ? WHERE id = ?";
+                transaction.execute(sql, rusqlite::params![REMOVING, id]).map(drop)
+            }))
+        });
+        half.await.unwrap();
+        directory.add_account(account(&server, "a@example.org")).await.unwrap();
+        assert_eq!((count(&directory, "accounts").await, count(&directory, "slots").await), (1, 1));
+    }
+
+    #[tokio::test]
     async fn a_failed_write_leaves_the_snapshot_as_the_file_is() {
         let folder = tempfile::tempdir().unwrap();
         let (server, pool) = (ServerKey::from_key(Key::random()), Pool::new("test", 1));

@@ -101,10 +101,11 @@ impl Resolver {
     /// Asks for the root zone's SOA record and sees whether it validates.
     ///
     /// With `dnssec = "auto"` an answer that does not validate switches validation off and a later one that does
-    /// switches it on again, both loudly. With `"require"` it stays on. A probe that gets no answer changes nothing.
-    pub async fn probe(&self) -> Validation {
+    /// switches it on again, both loudly. With `"require"` it stays on. A probe that gets no answer changes nothing
+    /// and gives `None`: it should be repeated soon, since until then nobody knows whether answers can be validated.
+    pub async fn probe(&self) -> Option<Validation> {
         let Some(validating) = &self.validating else {
-            return self.validation();
+            return Some(self.validation());
         };
         validating.clear_lookup_cache(Name::root(), RecordType::SOA);
         let outcome = validating.lookup(Name::root(), RecordType::SOA).await;
@@ -116,10 +117,10 @@ impl Resolver {
             Err(Missing::Failed(DnsError::Bogus) | Missing::NoData) => false,
             Err(Missing::Failed(error)) => {
                 tracing::warn!(%error, "DNSSEC probe got no answer");
-                return self.validation();
+                return None;
             }
         };
-        self.judge(secure)
+        Some(self.judge(secure))
     }
 
     fn judge(&self, secure: bool) -> Validation {
@@ -133,8 +134,8 @@ impl Resolver {
             tracing::error!(
                 still_validating = after == Validation::On,
                 "the DNS servers' answers for the root zone fail DNSSEC validation: they strip signatures, or the \
-                 trust anchors are not theirs. DANE has no effect until this is mended; use a resolver that passes \
-                 DNSSEC records on"
+                 trust anchors are not theirs. No answer counts as secure until this is mended; use a resolver that \
+                 passes DNSSEC records on"
             );
         } else if before != after {
             tracing::warn!("the DNS servers pass DNSSEC records on again: validation is on");

@@ -164,23 +164,25 @@ async fn invalid_is_not_even_asked_for() {
 async fn the_probe_switches_validation() {
     let server = start();
     let dns = resolver(&server, Dnssec::Auto);
-    assert_eq!(dns.probe().await, Validation::On);
+    assert_eq!(dns.probe().await, Some(Validation::On));
     server.strip_signatures(true);
     assert_eq!(dns.mx("example.org").await, Err(DnsError::Bogus));
-    assert_eq!(dns.probe().await, Validation::Unsupported);
+    assert_eq!(dns.probe().await, Some(Validation::Unsupported));
     assert!(dns.mx("example.org").await.is_ok());
     server.strip_signatures(false);
-    assert_eq!(dns.probe().await, Validation::On);
+    assert_eq!(dns.probe().await, Some(Validation::On));
 
     let strict = resolver(&server, Dnssec::Require);
     server.strip_signatures(true);
-    assert_eq!(strict.probe().await, Validation::On);
+    assert_eq!(strict.probe().await, Some(Validation::On));
     assert_eq!(strict.mx("example.org").await, Err(DnsError::Bogus));
-    assert_eq!(resolver(&server, Dnssec::Off).probe().await, Validation::Off);
+    assert_eq!(resolver(&server, Dnssec::Off).probe().await, Some(Validation::Off));
 
     // No answer is no verdict.
     server.fail_type(".", RecordType::SOA, Fault::ServFail);
-    assert_eq!(resolver(&server, Dnssec::Auto).probe().await, Validation::On);
+    let unanswered = resolver(&server, Dnssec::Auto);
+    assert_eq!(unanswered.probe().await, None);
+    assert_eq!(unanswered.validation(), Validation::On);
 }
 
 #[tokio::test]
@@ -189,7 +191,7 @@ async fn without_its_anchor_a_private_root_validates_nothing() {
     let mut settings = settings(&server, Dnssec::Auto);
     settings.trust_anchors = None;
     let dns = Resolver::new(&settings).expect("a resolver");
-    assert_eq!(dns.probe().await, Validation::Unsupported);
+    assert_eq!(dns.probe().await, Some(Validation::Unsupported));
     assert!(dns.mx("example.org").await.is_ok());
 }
 

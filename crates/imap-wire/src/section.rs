@@ -2,7 +2,7 @@
 
 use crate::mime::encoding::TransferEncoding;
 use crate::mime::header::{fields, find, header_length};
-use crate::mime::{PartKind, Tree};
+use crate::mime::{Part, PartKind, Tree};
 use std::borrow::Cow;
 
 /// A section specification: what stands in the brackets of `BODY[…]`. The default is the whole message.
@@ -106,8 +106,13 @@ fn of_message<'a>(header: &'a [u8], body: &'a [u8], text: &SectionText) -> Cow<'
 /// Fields as they stand, and an empty line.
 fn choose(header: &[u8], names: &[String], wanted: bool) -> Vec<u8> {
     let mut out = Vec::new();
+    // Both may be many: thousands of names times all fields of a hostile header would take minutes.
+    let mut names: Vec<Vec<u8>> =
+        names.iter().map(|name| name.as_bytes().to_ascii_lowercase()).collect();
+    names.sort_unstable();
     for field in fields(header) {
-        let named = names.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        let lower = || field.name.iter().map(u8::to_ascii_lowercase);
+        let named = names.binary_search_by(|name| name.iter().copied().cmp(lower())).is_ok();
         if named == wanted {
             out.extend_from_slice(field.raw);
         }
@@ -130,21 +135,37 @@ pub fn binary<'a>(
     message: &'a [u8],
     part: &[u32],
 ) -> Option<Result<Cow<'a, [u8]>, UnknownEncoding>> {
+    binary_of(&Tree::parse(message), part)
+}
+
+/// As [`binary`], of a message that was taken apart already.
+pub fn binary_of<'a>(
+    tree: &Tree<'a>,
+    part: &[u32],
+) -> Option<Result<Cow<'a, [u8]>, UnknownEncoding>> {
     if part.is_empty() {
-        return Some(Ok(Cow::Borrowed(message)));
+        return Some(Ok(Cow::Borrowed(tree.message())));
     }
-    let tree = Tree::parse(message);
     let part = tree.locate(part)?;
-    let body = tree.body(part);
-    if part.kind != PartKind::Leaf {
-        return Some(Ok(Cow::Borrowed(body)));
+    Some(encoding_of(tree, part).map(|encoding| encoding.decode(tree.body(part))))
+}
+
+/// Whether [`binary_of`] will fail; nothing is decoded for that.
+pub fn check_binary(tree: &Tree<'_>, part: &[u32]) -> Result<(), UnknownEncoding> {
+    match tree.locate(part) {
+        Some(part) => encoding_of(tree, part).map(|_| ()),
+        None => Ok(()),
     }
-    let encoding = TransferEncoding::parse(find(tree.header(part), "Content-Transfer-Encoding"));
-    Some(if encoding == TransferEncoding::Unknown {
-        Err(UnknownEncoding)
-    } else {
-        Ok(encoding.decode(body))
-    })
+}
+
+fn encoding_of(tree: &Tree<'_>, part: &Part) -> Result<TransferEncoding, UnknownEncoding> {
+    if part.kind != PartKind::Leaf {
+        return Ok(TransferEncoding::Identity);
+    }
+    match TransferEncoding::parse(find(tree.header(part), "Content-Transfer-Encoding")) {
+        TransferEncoding::Unknown => Err(UnknownEncoding),
+        known => Ok(known),
+    }
 }
 
 #[cfg(test)]

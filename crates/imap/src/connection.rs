@@ -117,6 +117,8 @@ impl<'a> Connection<'a> {
 
     /// Waits for what the client does next. Before that, everything that was gathered for it goes out.
     pub(crate) async fn next(&mut self, user: Option<&User>) -> Result<Event, Ended> {
+        // Commands that came together are answered together, as long as that is not much.
+        self.wire.relieve().await?;
         let deadline = self.deadline(user);
         self.next_by(user, deadline).await
     }

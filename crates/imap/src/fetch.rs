@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use letterlock_imap_wire::{Code, FetchCommand};
 use letterlock_mailbox::{
-    FlagChange, FlagOperation, Flags, MailboxError, Row, SystemFlags, UidRanges,
+    FlagChange, FlagOperation, FlagRow, Flags, MailboxError, Row, SystemFlags, UidRanges,
 };
 
 use crate::flags;
@@ -48,7 +48,7 @@ pub(crate) async fn fetch(
     while let Some(after) = next {
         let rows = user.mailbox().rows(selected.folder, &ranges, plan.columns, after, size).await?;
         write_batch(user, selected, &plan, &rows, wire, &mut progress).await?;
-        next = rows.last().filter(|_| rows.len() == size).map(|last| last.uid);
+        next = rows.last().map(|row| row.uid).filter(|uid| ranges.last() > Some(*uid));
     }
     if let Some(trouble) = progress.trouble {
         return Ok(trouble);
@@ -72,7 +72,7 @@ async fn write_batch(
     wire: &mut Wire,
     progress: &mut Progress,
 ) -> Result<(), Stop> {
-    let seen = if plan.sets_seen && !selected.is_read_only() {
+    let mut seen = if plan.sets_seen && !selected.is_read_only() {
         set_seen(user, selected, rows).await?
     } else {
         HashMap::new()
@@ -91,10 +91,10 @@ async fn write_batch(
                 continue;
             }
         };
-        let now = seen.get(&row.uid);
+        let now = seen.remove(&row.uid);
         let mut flags = Vec::new();
         if plan.flags || now.is_some() {
-            let current = now.unwrap_or(&row.flags);
+            let current = now.as_ref().map_or(&row.flags, |now| &now.flags);
             selected.introduce(&current.keywords, &mut wire.out);
             let recent = user.dialect() == Dialect::Rev1 && selected.view.is_recent(row.uid);
             flags = flags::to_wire(current, recent);
@@ -105,6 +105,10 @@ async fn write_batch(
             Ok(sent) => {
                 sent?;
                 progress.written += 1;
+                // Of a message that could not be sent, the client hears with the news.
+                if let Some(now) = now {
+                    selected.view.made(&now);
+                }
             }
             Err(error) => {
                 progress.trouble.get_or_insert(Reply::no(error.to_string()).with(Code::UnknownCte));
@@ -131,9 +135,9 @@ async fn octets(
 /// still be read.
 async fn set_seen(
     user: &User,
-    selected: &mut Selected,
+    selected: &Selected,
     rows: &[Row],
-) -> Result<HashMap<u32, Flags>, Stop> {
+) -> Result<HashMap<u32, FlagRow>, Stop> {
     let unseen: UidRanges = rows
         .iter()
         .filter(|row| !row.flags.system.contains(SystemFlags::SEEN))
@@ -145,13 +149,7 @@ async fn set_seen(
     let change =
         FlagChange { operation: FlagOperation::Add, flags: Flags::from(SystemFlags::SEEN) };
     match user.mailbox().store(selected.folder, &unseen, change, None).await {
-        Ok(outcome) => {
-            let noted = outcome.changed.into_iter().map(|row| {
-                selected.view.made(&row);
-                (row.uid, row.flags)
-            });
-            Ok(noted.collect())
-        }
+        Ok(outcome) => Ok(outcome.changed.into_iter().map(|row| (row.uid, row)).collect()),
         Err(MailboxError::Locked) => Err(MailboxError::Locked.into()),
         Err(error) => {
             tracing::debug!(%error, "\\Seen was not set");

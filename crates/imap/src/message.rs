@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use letterlock_imap_wire::mime::Tree;
 use letterlock_imap_wire::response::{BodyOctets, FetchResponse};
-use letterlock_imap_wire::section::{UnknownEncoding, binary, section, section_of};
+use letterlock_imap_wire::section::{
+    UnknownEncoding, binary_of, check_binary, section, section_of,
+};
 use letterlock_imap_wire::{FetchItem, Flag, Partial, Section, SectionText};
 use letterlock_mailbox::{Columns, Row};
 
@@ -27,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) flags: bool,
     /// How many items name a part: with several, the parts are looked for once.
     parts: usize,
+    /// Whether there are BINARY items.
+    binary: bool,
 }
 
 impl Plan {
@@ -42,6 +46,7 @@ impl Plan {
             sets_seen: items.iter().any(FetchItem::sets_seen),
             flags: items.contains(&FetchItem::Flags),
             parts: 0,
+            binary: false,
             items: Vec::new(),
         };
         for item in &items {
@@ -57,11 +62,10 @@ impl Plan {
                     plan.body = true;
                     plan.parts += usize::from(!section.part.is_empty());
                 }
-                FetchItem::Rfc822
-                | FetchItem::Rfc822Text
-                | FetchItem::Binary { .. }
-                | FetchItem::BinarySize { .. } => {
+                FetchItem::Rfc822 | FetchItem::Rfc822Text => plan.body = true,
+                FetchItem::Binary { .. } | FetchItem::BinarySize { .. } => {
                     plan.body = true;
+                    plan.binary = true;
                 }
                 FetchItem::Flags
                 | FetchItem::InternalDate
@@ -101,30 +105,32 @@ pub(crate) type Written = Result<std::io::Result<()>, UnknownEncoding>;
 
 /// Writes the response; nothing of it if a part's encoding is not known (RFC 3516 §4.3). The client is waited for.
 pub(crate) async fn write(plan: &Plan, message: &Message<'_>, wire: &mut Wire) -> Written {
-    let decoded = decode(plan, message.octets)?;
-    Ok(respond(plan, message, decoded, wire).await)
+    let tree = (plan.parts > 1 || plan.binary).then(|| Tree::parse(message.octets));
+    if let Some(tree) = &tree {
+        check(plan, tree)?;
+    }
+    Ok(respond(plan, message, tree, wire).await)
 }
 
-/// The decoded parts of the BINARY items, in their order: they may fail, and then nothing may have been written.
-fn decode<'a>(
-    plan: &Plan,
-    octets: &'a [u8],
-) -> Result<Vec<Option<Cow<'a, [u8]>>>, UnknownEncoding> {
-    let parts = plan.items.iter().filter_map(|item| match item {
-        FetchItem::Binary { part, .. } | FetchItem::BinarySize { part } => Some(part),
-        _ => None,
-    });
-    parts.map(|part| binary(octets, part).transpose()).collect()
+/// BINARY items may fail, and then nothing may have been written.
+fn check(plan: &Plan, tree: &Tree<'_>) -> Result<(), UnknownEncoding> {
+    plan.items.iter().try_for_each(|item| match item {
+        FetchItem::Binary { part, .. } | FetchItem::BinarySize { part } => check_binary(tree, part),
+        _ => Ok(()),
+    })
+}
+
+/// A decoded part. One at a time: together they could be many times the message.
+fn decoded<'a>(tree: Option<&Tree<'a>>, part: &[u32]) -> Option<Cow<'a, [u8]>> {
+    tree.and_then(|tree| binary_of(tree, part)).and_then(Result::ok)
 }
 
 async fn respond(
     plan: &Plan,
     message: &Message<'_>,
-    decoded: Vec<Option<Cow<'_, [u8]>>>,
+    tree: Option<Tree<'_>>,
     wire: &mut Wire,
 ) -> std::io::Result<()> {
-    let tree = (plan.parts > 1).then(|| Tree::parse(message.octets));
-    let mut decoded = decoded.into_iter();
     let mut response = FetchResponse::begin(&mut wire.out, message.number);
     if message.newly_seen && !plan.flags {
         response.flags(&mut wire.out, message.flags);
@@ -154,12 +160,12 @@ async fn respond(
                 send(&mut response, piece.as_deref(), wire, put).await?;
             }
             FetchItem::Binary { part, partial, .. } => {
-                let piece = decoded.next().flatten();
+                let piece = decoded(tree.as_ref(), part);
                 response.binary(&mut wire.out, part, *partial, cut(piece.as_deref(), *partial));
                 wire.relieve().await?;
             }
             FetchItem::BinarySize { part } => {
-                let size = decoded.next().flatten().map_or(0, |piece| piece.len() as u64);
+                let size = decoded(tree.as_ref(), part).map_or(0, |piece| piece.len() as u64);
                 response.binary_size(&mut wire.out, part, size);
             }
             plain => write_plain(&mut response, plain, message, &mut wire.out),

@@ -45,11 +45,14 @@ pub(crate) async fn store(
     for batch in batches {
         let change = FlagChange { operation, flags: flags.clone() };
         let outcome = user.mailbox().store(selected.folder, &batch, change, None).await?;
-        for row in outcome.changed {
+        for (row, before) in outcome.changed.into_iter().zip(outcome.before) {
             changed = true;
+            if command.silent {
+                selected.view.made_silently(&row, before);
+                continue;
+            }
             selected.view.made(&row);
-            let number = selected.view.number_of(row.uid).filter(|_| !command.silent);
-            if let Some(number) = number {
+            if let Some(number) = selected.view.number_of(row.uid) {
                 tell_flags(user, selected, number, &row, command.uid, &mut wire.out);
                 wire.relieve().await?;
             }

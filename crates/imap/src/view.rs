@@ -169,6 +169,15 @@ impl View {
         self.own.insert(row.uid, row.modseq);
     }
 
+    /// Notes a change of flags that is not answered. If others had changed the message since the client was told of
+    /// it, it is told of both: `before` is when it was last changed.
+    pub(crate) fn made_silently(&mut self, row: &FlagRow, before: ModSeq) {
+        let known = self.own.get(&row.uid).copied().unwrap_or_default().max(self.modseq);
+        if before <= known {
+            self.made(row);
+        }
+    }
+
     /// Takes over what happened in the mailbox since [`Self::modseq`], and what was held back before.
     pub(crate) fn apply(&mut self, changes: Changes, removals: Removals) -> News {
         self.bury(&changes.vanished);
@@ -290,6 +299,17 @@ mod tests {
         assert_eq!(news.flags.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2, 3]);
         let news = view.apply(changes(&[], &[(1, 12)], &[]), Removals::Held);
         assert_eq!(news.flags.len(), 1, "what was made is remembered once");
+    }
+
+    #[test]
+    fn a_silent_change_does_not_hide_what_others_did() {
+        let mut view = view(&[1, 2, 3]);
+        view.made_silently(&row(1, 14), ModSeq(10));
+        view.made_silently(&row(2, 14), ModSeq(12));
+        view.made(&row(3, 13));
+        view.made_silently(&row(3, 15), ModSeq(13));
+        let news = view.apply(changes(&[], &[(1, 14), (2, 14), (3, 15)], &[]), Removals::Held);
+        assert_eq!(news.flags.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [2]);
     }
 
     #[test]

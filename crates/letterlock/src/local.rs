@@ -9,7 +9,7 @@ use letterlock_admin::{AccountRequest, Admin, DomainRequest, Request, Response};
 use letterlock_config::Settings;
 
 use crate::serve::{self, Reach};
-use crate::{Failure, logging};
+use crate::{Failure, logging, render};
 
 const DOMAIN: &str = "example.test";
 const ACCOUNT: &str = "demo@example.test";
@@ -26,8 +26,7 @@ pub(crate) fn serve(data: Option<PathBuf>) -> Result<(), Failure> {
     let shown = settings.clone();
     serve::start(settings, Reach::Loopback, async move |admin| {
         let password = account(admin, &data).await?;
-        announce(&shown, &data, &password);
-        Ok(())
+        render::print(&announcement(&shown, &data, &password))
     })
 }
 
@@ -92,16 +91,19 @@ fn keep(file: &Path, text: &str) -> Result<(), Failure> {
     Ok(written.with_context(|| format!("cannot write {}", file.display()))?)
 }
 
-fn announce(settings: &Settings, data: &Path, password: &str) {
-    println!("Letterlock is running on this machine only. Data: {}\n", data.display());
-    println!("  account    {ACCOUNT}");
-    println!("  password   {password}\n");
+fn announcement(settings: &Settings, data: &Path, password: &str) -> String {
+    let mut text = format!(
+        "Letterlock is running on this machine only. Data: {}\n\n  account    {ACCOUNT}\n  password   {password}\n\n",
+        data.display()
+    );
     for (name, addresses) in settings.listen.by_name() {
         if let Some(address) = addresses.first() {
-            println!("  {name:<12} {address}{}", if name.ends_with('s') { "  (TLS)" } else { "" });
+            let tls = if name.ends_with('s') { "  (TLS)" } else { "" };
+            text.push_str(&format!("  {name:<12} {address}{tls}\n"));
         }
     }
-    println!(
-        "\nThe certificate is self-signed. Mail to other domains stays in the queue. Ctrl-C stops the server."
+    text.push_str(
+        "\nThe certificate is self-signed. Mail to other domains stays in the queue. Ctrl-C stops the server.\n",
     );
+    text
 }

@@ -22,14 +22,23 @@ impl Addressing for ByIntake {
     }
 }
 
-/// The relay of this server.
-pub(crate) fn relay(settings: &Settings, stores: &Stores) -> Result<Arc<Relay>, Failure> {
+/// Whom the relay trusts.
+pub(crate) fn trust(settings: &Settings) -> Result<ClientTls, Failure> {
     let roots = settings.outbound.trusted_roots.as_deref();
+    Ok(ClientTls::load(roots).context("[outbound] trusted_roots")?)
+}
+
+/// The relay of this server.
+pub(crate) fn relay(
+    settings: &Settings,
+    stores: &Stores,
+    tls: ClientTls,
+) -> Result<Arc<Relay>, Failure> {
     let handles = Handles {
         queue: stores.queue.clone(),
         directory: stores.directory.clone(),
         dns: stores.resolver.clone(),
-        tls: ClientTls::load(roots).context("[outbound] trusted_roots")?,
+        tls,
         addressing: Arc::new(ByIntake(stores.intake.clone())),
     };
     let options = Options::new(&settings.hostname, settings.outbound.clone());

@@ -1,9 +1,26 @@
 //! Answers as tables for people or JSON for programs, on standard output.
 
+use std::io::{self, Write};
+
 use letterlock_admin::{Check, Response};
 
 use crate::Failure;
 use crate::cli::Format;
+
+/// Writes to standard output.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    put(&mut io::stdout().lock(), text)
+}
+
+/// Whoever reads may have seen enough, as in `… | head`: that is no failure.
+fn put(out: &mut impl Write, text: &str) -> Result<(), Failure> {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::from(error).context("cannot write to standard output").into())
+        }
+        _ => Ok(()),
+    }
+}
 
 /// How an answer is printed.
 #[derive(Clone, Copy)]
@@ -31,7 +48,7 @@ pub(crate) fn response(response: Response, style: Style) -> Result<(), Failure> 
     if style.json {
         json(&response)?
     } else {
-        print!("{}", text(&response))
+        print(&text(&response))?
     }
     if wrong > 0 {
         return Err(Failure::Failed(anyhow::anyhow!(
@@ -50,8 +67,7 @@ fn json(response: &Response) -> Result<(), Failure> {
         }
         other => other,
     };
-    println!("{inner:#}");
-    Ok(())
+    print(&format!("{inner:#}\n"))
 }
 
 fn text(response: &Response) -> String {
@@ -201,6 +217,21 @@ fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_that_has_seen_enough_is_no_failure() {
+        struct Gone(io::ErrorKind);
+        impl Write for Gone {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        assert!(put(&mut Gone(io::ErrorKind::BrokenPipe), "x").is_ok());
+        assert!(put(&mut Gone(io::ErrorKind::StorageFull), "x").is_err());
+    }
 
     #[test]
     fn columns_line_up() {

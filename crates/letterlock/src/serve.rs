@@ -8,14 +8,15 @@ use letterlock_admin::control;
 use letterlock_config::Settings;
 use letterlock_delivery::Drainer;
 use letterlock_net::{Shutdown, Tls, bind};
+use letterlock_relay::Relay;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::Failure;
 use crate::frontends::Frontends;
-use crate::logging;
 use crate::stores::{Lock, Stores, store_marks};
+use crate::{logging, relaying};
 
 /// How often limits are tidied and mailboxes without sessions are locked.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
@@ -25,6 +26,9 @@ const MARKS: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether DNS answers can be validated.
 const PROBING: Duration = Duration::from_secs(3600);
+
+/// The same while DNS does not answer, as when the server is up before the network.
+const PROBING_AGAIN: Duration = Duration::from_secs(30);
 
 /// How long connections that are cut off may take to let go of what they hold.
 const CUTTING: Duration = Duration::from_secs(1);
@@ -78,14 +82,20 @@ async fn serve(
     // Before anything else is opened: a port that is taken stops the start.
     let listeners = listeners(&settings)?;
     let tls = Arc::new(Tls::load(&settings.tls, &settings.hostname).context("TLS")?);
+    let trust = relaying::trust(&settings)?;
     let stores = Stores::open(&settings, lock).await?;
+    let relay = match reach {
+        Reach::World => Some(relaying::relay(&settings, &stores, trust)?),
+        Reach::Loopback => None,
+    };
+    // From here on nothing stops the start: a socket without a server behind it would mislead.
     let control = control::bind(&settings.data_dir.join(control::SOCKET))
         .context("cannot make the control socket")?;
     let admin = Arc::new(stores.admin(&settings));
 
     let shutdown = Shutdown::new();
     let mut tasks = JoinSet::new();
-    background(&mut tasks, &stores, reach, &shutdown, &settings)?;
+    background(&mut tasks, &stores, relay, &shutdown);
     let frontends = Frontends::new(&settings, &stores, tls.clone(), reach);
     for (name, listener) in listeners {
         frontends.listen(name, listener, &shutdown, &mut tasks);
@@ -99,11 +109,12 @@ async fn serve(
     }
     drain(&settings, &shutdown, tasks).await;
     drop(frontends);
-    stores.close().await;
-    // Whoever finds the socket gone may start another server.
+    let lock = stores.close().await;
+    // While nobody else can have made one in its place. Whoever finds it gone may start another server.
     if let Err(error) = std::fs::remove_file(settings.data_dir.join(control::SOCKET)) {
         tracing::debug!(%error, "control socket");
     }
+    drop(lock);
     tracing::info!("stopped");
     prepared
 }
@@ -126,10 +137,9 @@ fn listeners(settings: &Settings) -> Result<Vec<(&'static str, TcpListener)>, Fa
 fn background(
     tasks: &mut JoinSet<()>,
     stores: &Stores,
-    reach: Reach,
+    relay: Option<Arc<Relay>>,
     shutdown: &Shutdown,
-    settings: &Arc<Settings>,
-) -> Result<(), Failure> {
+) {
     let drainer = Drainer {
         directory: stores.directory.clone(),
         mailboxes: stores.mailboxes.clone(),
@@ -145,15 +155,16 @@ fn background(
     }));
     let (mailboxes, directory) = (stores.mailboxes.clone(), stores.directory.clone());
     tasks.spawn(every(MARKS, async move || store_marks(&mailboxes, &directory).await));
-    if reach == Reach::World {
+    if let Some(relay) = relay {
         let resolver = stores.resolver.clone();
-        tasks.spawn(every(PROBING, async move || {
-            resolver.probe().await;
-        }));
-        let relay = crate::relaying::relay(settings, stores)?;
+        tasks.spawn(async move {
+            loop {
+                let answered = resolver.probe().await.is_some();
+                tokio::time::sleep(if answered { PROBING } else { PROBING_AGAIN }).await;
+            }
+        });
         tasks.spawn(relay.run(shutdown.clone()));
     }
-    Ok(())
 }
 
 async fn every(period: Duration, mut work: impl AsyncFnMut()) {

@@ -79,7 +79,7 @@ pub(crate) struct Stores {
     server_key: Arc<ServerKey>,
     settling: JoinHandle<()>,
     pools: [Pool; 2],
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Stores {
@@ -90,6 +90,8 @@ impl Stores {
         let server_key = ServerKey::load_or_create(data_dir, credentials.as_deref())
             .context("the server key")?;
         let server_key = Arc::new(server_key);
+        // Before any file is opened, which would then not be closed in order.
+        let resolver = Arc::new(Resolver::new(&settings.dns).context("cannot set up DNS")?);
         let core = Pool::new("core", CORE_THREADS);
         let pool = Pool::new("mailbox", MAILBOX_THREADS);
         let directory = Directory::open(data_dir, &server_key, &core)
@@ -124,7 +126,6 @@ impl Stores {
             login.clone(),
             sender,
         ));
-        let resolver = Arc::new(Resolver::new(&settings.dns).context("cannot set up DNS")?);
         let pools = [pool, core];
         Ok(Stores {
             directory,
@@ -137,7 +138,7 @@ impl Stores {
             server_key,
             settling,
             pools,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -158,8 +159,10 @@ impl Stores {
     /// Closes everything cleanly: what was filed is settled, keys are zeroed, logs are
     /// merged into their files. Other holders of the intake have let go of it before, or
     /// what they file now is found in the queue at the next start.
-    pub(crate) async fn close(self) {
-        let Stores { directory, mailboxes, queue, login, intake, settling, pools, .. } = self;
+    ///
+    /// Gives the lock back: until it is dropped, nobody else begins.
+    pub(crate) async fn close(self) -> Lock {
+        let Stores { directory, mailboxes, queue, login, intake, settling, pools, lock, .. } = self;
         drop(intake);
         if tokio::time::timeout(SETTLING, settling).await.is_err() {
             tracing::warn!("the last filed messages are not settled; their rows stay in the queue");
@@ -179,6 +182,7 @@ impl Stores {
         if ended.await.is_err() {
             tracing::error!("the database threads did not end");
         }
+        lock
     }
 }
 

@@ -111,7 +111,8 @@ impl Prepared {
             .await
             .map_err(|_| MailboxError::Locked)?;
             let first = start / CHUNK;
-            db.write::<_, MailboxError>(move |tx| insert_pieces(tx, id, first, &pieces)).await?;
+            db.write::<_, MailboxError>(move |tx| add_pieces(tx, id, email, first, &pieces))
+                .await?;
         }
         self.content = Content::Uploaded(id);
         Ok(self)
@@ -141,10 +142,7 @@ impl Prepared {
                     )?
                     .execute(params![id, self.description.envelope, self.description.structure, self.email.0])?;
                 if completed != 1 {
-                    // The file was closed and recovered in between; the upload is garbage.
-                    return Err(MailboxError::Storage(letterlock_vault::VaultError::from(
-                        rusqlite::Error::QueryReturnedNoRows,
-                    )));
+                    return Err(upload_gone());
                 }
                 *id
             }
@@ -193,6 +191,27 @@ fn insert_row(
         description.structure
     ])?;
     Ok(conn.last_insert_rowid())
+}
+
+/// The file was closed and recovered while a body was uploaded: what is left of it is garbage.
+fn upload_gone() -> MailboxError {
+    MailboxError::Storage(letterlock_vault::VaultError::from(rusqlite::Error::QueryReturnedNoRows))
+}
+
+/// More pieces of an upload. After a recovery its id may be another body's.
+fn add_pieces(
+    conn: &Connection,
+    body: i64,
+    email: EmailId,
+    first: usize,
+    pieces: &[Vec<u8>],
+) -> Result<(), MailboxError> {
+    let there: bool = conn
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM bodies WHERE id = ?1 AND refs = -1 AND email = ?2)",
+        )?
+        .query_row(params![body, email.0], |row| row.get(0))?;
+    if there { insert_pieces(conn, body, first, pieces) } else { Err(upload_gone()) }
 }
 
 fn insert_pieces(
@@ -391,4 +410,28 @@ fn is_garbage(conn: &Connection, body: i64) -> Result<bool, MailboxError> {
         .query_row([body], |row| row.get(0))
         .optional()?;
     Ok(refs.is_none_or(|refs| refs <= 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_a_forgotten_upload_do_not_get_into_another_body() {
+        let conn = Connection::open_in_memory().unwrap();
+        for step in crate::schema::SCHEMA {
+            conn.execute_batch(step).unwrap();
+        }
+        let (mine, other) = (EmailId(1), EmailId(2));
+        let add = |refs, email| {
+            insert_row(&conn, refs, 9, 0, &[0; 32], email, &Description::default()).unwrap()
+        };
+        let (upload, reused, swept) = (add(-1, mine), add(-1, other), add(0, mine));
+        let piece = [b"x".to_vec()];
+        add_pieces(&conn, upload, mine, 8, &piece).unwrap();
+        assert!(add_pieces(&conn, reused, mine, 8, &piece).is_err());
+        assert!(add_pieces(&conn, swept, mine, 8, &piece).is_err());
+        let ids: i64 = conn.query_row("SELECT sum(id) FROM chunks", [], |row| row.get(0)).unwrap();
+        assert_eq!(ids, chunk_id(upload, 8));
+    }
 }

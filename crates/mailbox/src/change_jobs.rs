@@ -68,6 +68,8 @@ pub(crate) fn append(
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) changed: Vec<FlagRow>,
+    /// Of each of `changed`.
+    pub(crate) before: Vec<ModSeq>,
     pub(crate) modified: Vec<u32>,
     pub(crate) moved: Option<Moved>,
     /// Go on after this UID.
@@ -99,11 +101,13 @@ pub(crate) fn store(
     let slice = flag_slice(work, folder, ranges, after)?;
     let next = (slice.len() == SLICE).then(|| slice[SLICE - 1].uid);
     let (mut changed, mut modified, mut at) = (Vec::with_capacity(slice.len()), Vec::new(), None);
+    let mut before = Vec::with_capacity(slice.len());
     for old in slice {
         if lost || unchanged_since.is_some_and(|since| old.modseq > since) {
             modified.push(old.uid);
             continue;
         }
+        before.push(old.modseq);
         let flags = apply(&old.flags, change.operation, change.flags.system, &named);
         if flags == old.flags {
             changed.push(old);
@@ -121,7 +125,13 @@ pub(crate) fn store(
         row.highest_modseq = modseq;
         row.save(work.tx)?;
     }
-    Ok(Attempt::Done(Stored { changed, modified, moved: at.map(|_| Moved::of(&row)), next }))
+    Ok(Attempt::Done(Stored {
+        changed,
+        before,
+        modified,
+        moved: at.map(|_| Moved::of(&row)),
+        next,
+    }))
 }
 
 fn flag_slice(

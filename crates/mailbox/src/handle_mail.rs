@@ -30,7 +30,8 @@ use crate::work::{Attempt, Work};
 
 impl Handle {
     /// The next rows of the ranges with UIDs above `after` (0 to begin), ascending, at most `limit` and at most
-    /// 1,000. Fewer than that many are the last ones.
+    /// 1,000. Without `columns`, fewer than that many are the last ones. With them an answer also ends after some
+    /// megabytes; none at all is the end then.
     ///
     /// # Errors
     /// [`MailboxError::NoSuchFolder`] or what storage reports.
@@ -167,6 +168,7 @@ impl Handle {
                     .await?;
                 this.tell(slice.moved);
                 outcome.changed.extend(slice.changed);
+                outcome.before.extend(slice.before);
                 outcome.modified.extend(slice.modified);
                 match slice.next {
                     Some(next) => after = next,

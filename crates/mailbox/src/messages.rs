@@ -22,6 +22,8 @@ use crate::work::Work;
 
 /// How many rows a job reads or changes at most (STORAGE §4).
 pub(crate) const SLICE: usize = 1_000;
+/// How many octets of columns one answer of [`rows`] has, about: hostile mail may have headers as large as messages.
+const ROWS_BYTES: usize = 4 << 20;
 /// Rows in `expunged` for a folder above which the older half goes.
 const TOMBSTONES: u32 = 20_000;
 /// How many keywords a folder may know.
@@ -260,7 +262,8 @@ pub(crate) fn above(ranges: &UidRanges, after: u32) -> impl Iterator<Item = (u32
     ranges.ranges()[skip..].iter().map(move |range| (range.0.max(after.saturating_add(1)), range.1))
 }
 
-/// The next rows of the ranges above `after`, ascending, at most `limit`; with `since`, only those changed later.
+/// The next rows of the ranges above `after`, ascending, at most `limit` and about [`ROWS_BYTES`]; with `since`, only
+/// those changed later.
 pub(crate) fn rows(
     conn: &Connection,
     folder: FolderId,
@@ -271,7 +274,7 @@ pub(crate) fn rows(
     limit: usize,
 ) -> Result<Vec<Row>, MailboxError> {
     let mut query = conn.prepare_cached(&rows_sql(columns, since))?;
-    let mut found = Vec::new();
+    let (mut found, mut bytes) = (Vec::new(), 0);
     for (first, last) in above(ranges, after) {
         let left = limit - found.len();
         if left == 0 {
@@ -280,7 +283,12 @@ pub(crate) fn rows(
         let since = since.map_or(0, |since| signed(since.0));
         let mut some = query.query(params![folder.0, first, last, left as i64, since])?;
         while let Some(row) = some.next()? {
-            found.push(read_row(row, columns)?);
+            let row = read_row(row, columns)?;
+            bytes += row.column_bytes();
+            found.push(row);
+            if bytes >= ROWS_BYTES {
+                return Ok(found);
+            }
         }
     }
     Ok(found)

@@ -22,7 +22,7 @@ mod state;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use letterlock_vault::{AccountId, AccountSecrets, Keyring, Pool, SealTo};
@@ -37,6 +37,9 @@ use crate::sweep;
 pub use self::state::{AccountState, Drained, Event, Filing, Options, Way};
 use self::state::{Slot, State};
 
+/// How long an account may drain after its grace: a mailbox that keeps failing must not keep its keys for ever.
+/// What is still parked then waits for the next unlock.
+const DRAINING: Duration = Duration::from_secs(3_600);
 /// How many events wait for a slow listener before it has to look for itself.
 const EVENTS: usize = 1_024;
 
@@ -108,6 +111,7 @@ impl Mailboxes {
         files::check_there(&path).await?;
         let live = Live::open(&self.pool, path, secrets, &self.options).await?;
         sweep::undo_copies(&live, None).await?;
+        sweep::drop_uploads(&live).await?;
         let sealing_agrees = live.sealing_agrees;
         let shared = Arc::new(Shared::new(account, live, self.options.message_size));
         self.keyring.insert(account, Arc::clone(&shared), Instant::now());
@@ -155,7 +159,8 @@ impl Mailboxes {
         self.keyring.accounts()
     }
 
-    /// How mail for the account is filed now. See the text of this module.
+    /// How mail for the account is filed now. See the text of this module. Who holds an answer must not ask for the
+    /// same account again: the end of draining, which waits for the first one, would be waited for by the second.
     pub async fn filing(&self, account: AccountId) -> Filing {
         let slot = self.slot(account);
         let permit = Arc::clone(&slot.gate).read_owned().await;
@@ -231,15 +236,16 @@ impl Mailboxes {
         self.close(account, &slot).await
     }
 
-    /// Locks every account that no session has held for the time of grace. One that drains is let alone.
+    /// Locks every account that no session has held for the time of grace; one that drains has an hour more.
     pub async fn tick(&self, now: Instant) {
         for account in self.keyring.expired(now, self.options.grace) {
             let Some(slot) = self.known(account) else { continue };
             let _turn = slot.turn.lock().await;
-            if matches!(*slot.state(), State::Draining(_)) {
-                continue;
-            }
-            if self.keyring.remove_expired(account, now, self.options.grace).is_some()
+            let grace = match *slot.state() {
+                State::Draining(_) => self.options.grace.saturating_add(DRAINING),
+                State::Open(_) | State::Locked => self.options.grace,
+            };
+            if self.keyring.remove_expired(account, now, grace).is_some()
                 && let Err(error) = self.close(account, &slot).await
             {
                 tracing::warn!(account = %account, %error, "the mailbox was not closed cleanly");
@@ -269,11 +275,13 @@ impl Mailboxes {
     /// # Errors
     /// What the system reports; call it again then.
     pub async fn remove(&self, account: AccountId) -> Result<(), MailboxError> {
-        if let Err(error) = self.lock(account).await {
+        let slot = self.slot(account);
+        // One turn for both: no login opens the file in between.
+        let _turn = slot.turn.lock().await;
+        self.keyring.remove(account);
+        if let Err(error) = self.close(account, &slot).await {
             tracing::debug!(account = %account, %error, "closed badly, and removed now");
         }
-        let slot = self.slot(account);
-        let _turn = slot.turn.lock().await;
         files::destroy(&self.data_dir, account).await?;
         // A new file of the same account counts from the start: the old one's count is no mark for it.
         let mut marks = self.counted();

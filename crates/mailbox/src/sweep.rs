@@ -62,6 +62,20 @@ fn clear_folder(work: &Work<'_>, folder: i64) -> Result<(), MailboxError> {
     Ok(())
 }
 
+/// Gives up uploads that a lock cut short; a crash's are given up when the file is opened. Only before anybody has
+/// the handle.
+pub(crate) async fn drop_uploads(live: &Live) -> Result<(), MailboxError> {
+    const ANY: &str = "SELECT EXISTS (SELECT 1 FROM bodies WHERE refs < 1 AND refs < 0)";
+    if live.read(|conn, _| Ok(conn.query_row(ANY, [], |row| row.get(0))?)).await? {
+        live.loose(|work| {
+            work.tx.execute("UPDATE bodies SET refs = 0 WHERE refs < 1 AND refs < 0", [])?;
+            Ok(Attempt::Done(()))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
 /// Takes back copies that were noted and never finished: all of them, or those of one COPY.
 pub(crate) async fn undo_copies(
     live: &Live,
@@ -114,4 +128,42 @@ pub(crate) fn forget(work: &Work<'_>, folder: i64, first: u32) -> Result<(), Mai
         .prepare_cached("DELETE FROM copying WHERE folder = ?1 AND first = ?2")?
         .execute(params![folder, first])?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Pool, ServerKey};
+
+    use crate::body::Prepared;
+    use crate::handle::Handle;
+    use crate::{Mailboxes, Options};
+
+    async fn bodies(handle: &Handle) -> (i64, i64) {
+        let sql = "SELECT (SELECT count(*) FROM bodies), (SELECT count(*) FROM chunks)";
+        let live = handle.live().unwrap();
+        live.read(move |conn, _| Ok(conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?))
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_a_lock_cut_short_takes_no_room_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = ServerKey::load_or_create(dir.path(), None).unwrap();
+        let account = AccountId::generate();
+        let (secrets, _) = AccountSecrets::generate(account, &AccountKey::random(), &server);
+        let mailboxes = Mailboxes::new(dir.path(), Pool::new("test", 1), Options::default());
+        mailboxes.create(&secrets).await.unwrap();
+        let handle = mailboxes.unlock(secrets.clone(), false).await.unwrap();
+        let live = handle.live().unwrap();
+        let message =
+            Prepared::new(format!("\r\n{}", "x".repeat(600_000)).into(), &live.hash_key).await;
+        message.upload(&live.db).await.unwrap();
+        drop(live);
+        assert_eq!(bodies(&handle).await, (1, 10));
+        mailboxes.lock(account).await.unwrap();
+        let handle = mailboxes.unlock(secrets, false).await.unwrap();
+        handle.sweep().await.unwrap();
+        assert_eq!(bodies(&handle).await, (0, 0));
+    }
 }

@@ -270,6 +270,17 @@ pub struct Row {
     pub header: Option<Bytes>,
 }
 
+impl Row {
+    /// Octets of the columns that were asked for.
+    pub(crate) fn column_bytes(&self) -> usize {
+        [&self.envelope, &self.bodystructure, &self.body, &self.header]
+            .into_iter()
+            .flatten()
+            .map(Bytes::len)
+            .sum()
+    }
+}
+
 /// A message's flags and when they were last changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FlagRow {
@@ -286,6 +297,8 @@ pub struct FlagRow {
 pub struct StoreOutcome {
     /// Every message that now has what was asked for, also where nothing had to change; ascending by UID.
     pub changed: Vec<FlagRow>,
+    /// When each of `changed` had last been changed before this, in the same order.
+    pub before: Vec<ModSeq>,
     /// Those left alone because they changed after UNCHANGEDSINCE (RFC 7162 §3.1.3); ascending.
     pub modified: Vec<u32>,
 }

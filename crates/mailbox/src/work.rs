@@ -99,9 +99,10 @@ impl Memory {
             return Ok(());
         }
         self.generation.fetch_add(1, Ordering::Relaxed);
-        // Whatever came after the highest number that is still here may have been seen, and is gone.
+        // Whatever came after the highest number that is still here may have been seen, and is gone. If that number
+        // is still the one of an earlier crash, the range that it left grows.
         tx.execute(
-            "INSERT OR IGNORE INTO lost(first, last) SELECT seen + 1, ?1 FROM \
+            "INSERT OR REPLACE INTO lost(first, last) SELECT seen + 1, ?1 FROM \
              (SELECT coalesce(max(highest_modseq), 0) AS seen FROM folders) WHERE seen < ?1",
             [reserved - 1],
         )?;

@@ -18,8 +18,8 @@ use crate::stream::{Stream, canonical};
 /// Connections that the system holds ready until we take them.
 const BACKLOG: i32 = 1024;
 
-/// Opens a listener for each address. `[::]` takes IPv4 too, unless `0.0.0.0` stands beside it with the same port; on a
-/// machine without IPv6 it becomes `0.0.0.0`. Must be called within a tokio runtime.
+/// Opens a listener for each address. `[::]` takes IPv4 too, unless an IPv4 address stands beside it with the same
+/// port; on a machine without IPv6 it becomes `0.0.0.0`. Must be called within a tokio runtime.
 ///
 /// # Errors
 /// An address cannot be listened on; those opened before are closed again.
@@ -105,6 +105,8 @@ pub async fn accept_loop<H, F>(
             accepted = listener.accept() => accepted,
         };
         match accepted {
+            // It came while this task was looking: whoever knows of the draining is not let in.
+            Ok(_) if shutdown.is_draining() => return,
             Ok((socket, peer)) => {
                 pause = Pause::default();
                 let peer = canonical(peer);

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 use letterlock_address::{Mailbox, ReversePath};
 use letterlock_vault::DeliveryId;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use crate::error::QueueError;
 use crate::model::{EntryId, NewEntry, Notify, Origin, Ret, RowId};
+use crate::operate::Unreadable;
 use crate::prepare;
 use crate::queue::{Accepted, Queue};
 use crate::schema::{self, EIGHT_BIT, Head, SMTPUTF8};
@@ -86,37 +87,49 @@ pub enum Verdict {
 
 impl Queue {
     /// What is due at `now`, the most overdue first: up to `limit` recipients, gathered by message. They stay due until
-    /// [`Queue::attempt`] is called for them.
+    /// [`Queue::attempt`] is called for them. A row that cannot be read is put on hold, so that it is in nothing's way.
     ///
     /// # Errors
-    /// `Vault`, `Row`.
+    /// `Vault`.
     pub async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Due>, QueueError> {
+        loop {
+            let (due, unreadable) = self.due_page(now, limit).await?;
+            let again = due.is_empty() && !unreadable.is_empty();
+            self.set_aside(unreadable).await?;
+            if !again {
+                return Ok(due);
+            }
+        }
+    }
+
+    async fn due_page(
+        &self,
+        now: Timestamp,
+        limit: u32,
+    ) -> Result<(Vec<Due>, Vec<Unreadable>), QueueError> {
         self.database
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(sql::DUE)?;
                 let mut rows = statement.query(params![now.as_microsecond(), limit])?;
                 let mut places: HashMap<EntryId, usize> = HashMap::new();
-                let mut due: Vec<Due> = Vec::new();
+                let (mut due, mut unreadable): (Vec<Due>, _) = (Vec::new(), Vec::new());
                 while let Some(row) = rows.next()? {
-                    let id = RowId(row.get(HEAD_COLUMNS)?);
-                    let place = match places.get(&id.entry()) {
-                        Some(place) => *place,
-                        None => {
-                            due.push(Due::new(id.entry(), Head::read(row)?));
-                            places.insert(id.entry(), due.len() - 1);
-                            due.len() - 1
-                        }
-                    };
-                    due[place].rows.push(DueRow {
-                        row: id,
-                        address: schema::mailbox(&row.get::<_, String>(HEAD_COLUMNS + 1)?)?,
-                        notify: Notify::from_bits(row.get(HEAD_COLUMNS + 2)?),
-                        orcpt: row.get(HEAD_COLUMNS + 3)?,
-                        attempts: row.get(HEAD_COLUMNS + 4)?,
-                        last_reply: row.get(HEAD_COLUMNS + 5)?,
-                    });
+                    let (head, recipient) =
+                        match Head::read(row).and_then(|head| Ok((head, DueRow::read(row)?))) {
+                            Ok(read) => read,
+                            Err(error) => {
+                                unreadable.push(Unreadable::new(row, error)?);
+                                continue;
+                            }
+                        };
+                    let entry = recipient.row.entry();
+                    let place = *places.entry(entry).or_insert(due.len());
+                    if place == due.len() {
+                        due.push(Due::new(entry, head));
+                    }
+                    due[place].rows.push(recipient);
                 }
-                Ok(due)
+                Ok((due, unreadable))
             })
             .await
     }
@@ -221,6 +234,19 @@ impl Due {
             size: head.size,
             rows: Vec::new(),
         }
+    }
+}
+
+impl DueRow {
+    fn read(row: &Row<'_>) -> Result<Self, QueueError> {
+        Ok(Self {
+            row: RowId(row.get(HEAD_COLUMNS)?),
+            address: schema::mailbox(&row.get::<_, String>(HEAD_COLUMNS + 1)?)?,
+            notify: Notify::from_bits(row.get(HEAD_COLUMNS + 2)?),
+            orcpt: row.get(HEAD_COLUMNS + 3)?,
+            attempts: row.get(HEAD_COLUMNS + 4)?,
+            last_reply: row.get(HEAD_COLUMNS + 5)?,
+        })
     }
 }
 

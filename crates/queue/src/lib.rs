@@ -13,6 +13,7 @@ mod body;
 mod counts;
 mod due;
 mod error;
+mod filed;
 mod list;
 mod model;
 mod operate;

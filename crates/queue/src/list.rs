@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use letterlock_address::{Domain, Mailbox, ReversePath};
 use letterlock_vault::{AccountId, DeliveryId, Slice};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::error::QueueError;
 use crate::model::{EntryId, Notify, Origin, RowId, RowKind, RowState};
@@ -91,10 +91,10 @@ pub struct ShownRow {
 
 impl Queue {
     /// Messages in the order of their acceptance, behind the entry `after`: up to `limit` that pass the filter. Looks
-    /// at as many as it takes to find them, but lets others work in between.
+    /// at as many as it takes to find them, but lets others work in between. What cannot be read is logged and left out.
     ///
     /// # Errors
-    /// `Vault`, `Row`.
+    /// `Vault`.
     pub async fn list(
         &self,
         filter: Filter,
@@ -114,6 +114,13 @@ impl Queue {
                         break;
                     }
                     after = entry.0;
+                    let head = match head {
+                        Ok(head) => head,
+                        Err(error) => {
+                            tracing::error!(entry = entry.0, %error, "a message cannot be listed");
+                            continue;
+                        }
+                    };
                     if !filter.takes_sender(&head) {
                         continue;
                     }
@@ -202,12 +209,15 @@ impl Summary {
     }
 }
 
-fn heads(connection: &Connection, after: i64) -> Result<Vec<(EntryId, Head)>, QueueError> {
+/// What describes the next entries, or why it cannot be read.
+type Heads = Vec<(EntryId, Result<Head, QueueError>)>;
+
+fn heads(connection: &Connection, after: i64) -> Result<Heads, QueueError> {
     let mut statement = connection.prepare_cached(sql::ENTRIES)?;
     let mut rows = statement.query(params![after, SLICE])?;
     let mut heads = Vec::new();
     while let Some(row) = rows.next()? {
-        heads.push((EntryId(row.get(HEAD_COLUMNS)?), Head::read(row)?));
+        heads.push((EntryId(row.get(HEAD_COLUMNS)?), Head::read(row)));
     }
     Ok(heads)
 }
@@ -218,7 +228,19 @@ fn rows(connection: &Connection, entry: EntryId) -> Result<Vec<ShownRow>, QueueE
     let mut found = statement.query([first, last])?;
     let mut rows = Vec::new();
     while let Some(row) = found.next()? {
-        rows.push(ShownRow {
+        match ShownRow::read(row) {
+            Ok(row) => rows.push(row),
+            Err(error) => {
+                tracing::error!(entry = entry.0, %error, "a recipient cannot be shown");
+            }
+        }
+    }
+    Ok(rows)
+}
+
+impl ShownRow {
+    fn read(row: &Row<'_>) -> Result<Self, QueueError> {
+        Ok(Self {
             row: RowId(row.get(0)?),
             address: schema::mailbox(&row.get::<_, String>(1)?)?,
             kind: schema::kind(&row.get::<_, String>(2)?)?,
@@ -229,7 +251,6 @@ fn rows(connection: &Connection, entry: EntryId) -> Result<Vec<ShownRow>, QueueE
             attempts: row.get(7)?,
             last_reply: row.get(8)?,
             notify: Notify::from_bits(row.get(9)?),
-        });
+        })
     }
-    Ok(rows)
 }

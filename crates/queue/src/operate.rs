@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use letterlock_address::{Domain, Mailbox, ReversePath};
 use letterlock_vault::{AccountId, DeliveryId, SealTo};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use crate::error::QueueError;
 use crate::model::{EntryId, Filing, RowId, RowKind, RowState, Seal};
@@ -154,7 +154,7 @@ impl Queue {
     }
 
     /// Gives the mail that waits for a role address to whom the role leads now. The number of messages. Durable. What
-    /// is held stays as it is.
+    /// is held stays as it is, and what cannot be read is put on hold.
     ///
     /// # Errors
     /// `Vault`; `Seal` and `Damaged` name the message that is in the way.
@@ -166,10 +166,11 @@ impl Queue {
     ) -> Result<usize, QueueError> {
         let mut adopted = 0;
         loop {
-            let page = self.waiting_page(address.clone()).await?;
-            if page.is_empty() {
+            let (page, unreadable) = self.waiting_page(address.clone()).await?;
+            if page.is_empty() && unreadable.is_empty() {
                 return Ok(adopted);
             }
+            self.set_aside(unreadable).await?;
             let mut sealed = Vec::with_capacity(page.len());
             for waiting in page {
                 sealed.push(self.seal_waiting(waiting, &adoption).await?);
@@ -190,22 +191,42 @@ impl Queue {
         }
     }
 
-    async fn waiting_page(&self, address: Mailbox) -> Result<Vec<Waiting>, QueueError> {
+    /// Puts rows that cannot be read on hold, where an operator finds them and nobody else stumbles over them again.
+    pub(crate) async fn set_aside(&self, rows: Vec<Unreadable>) -> Result<(), QueueError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        for Unreadable { row, delivery, error } in &rows {
+            tracing::error!(%delivery, row = row.0, %error, "a row of the queue cannot be read; it is put on hold");
+        }
+        self.database
+            .write(move |transaction| {
+                for Unreadable { row, .. } in &rows {
+                    let sql = "UPDATE rows SET state = 'held', next_attempt = NULL WHERE row = ?";
+                    transaction.execute(sql, [row.0])?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn waiting_page(
+        &self,
+        address: Mailbox,
+    ) -> Result<(Vec<Waiting>, Vec<Unreadable>), QueueError> {
         self.database
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(sql::WAITING)?;
                 let mut rows =
                     statement.query(params![address.domain.as_str(), address.to_string(), PAGE])?;
-                let mut page = Vec::new();
+                let (mut page, mut unreadable) = (Vec::new(), Vec::new());
                 while let Some(row) = rows.next()? {
-                    page.push(Waiting {
-                        head: Head::read(row)?,
-                        row: RowId(row.get(HEAD_COLUMNS)?),
-                        orcpt: row.get(HEAD_COLUMNS + 1)?,
-                        server_key: row.get(HEAD_COLUMNS + 2)?,
-                    });
+                    match Waiting::read(row) {
+                        Ok(waiting) => page.push(waiting),
+                        Err(error) => unreadable.push(Unreadable::new(row, error)?),
+                    }
                 }
-                Ok(page)
+                Ok((page, unreadable))
             })
             .await
     }
@@ -289,11 +310,36 @@ impl Queue {
     }
 }
 
+/// A row that makes no sense, in a question that begins with a [`Head`] and goes on with the row's number.
+pub(crate) struct Unreadable {
+    row: RowId,
+    /// As it is stored.
+    delivery: String,
+    error: QueueError,
+}
+
+impl Unreadable {
+    pub(crate) fn new(row: &Row<'_>, error: QueueError) -> Result<Self, QueueError> {
+        Ok(Self { row: RowId(row.get(HEAD_COLUMNS)?), delivery: row.get(0)?, error })
+    }
+}
+
 struct Waiting {
     head: Head,
     row: RowId,
     orcpt: Option<String>,
     server_key: Option<Vec<u8>>,
+}
+
+impl Waiting {
+    fn read(row: &Row<'_>) -> Result<Self, QueueError> {
+        Ok(Self {
+            head: Head::read(row)?,
+            row: RowId(row.get(HEAD_COLUMNS)?),
+            orcpt: row.get(HEAD_COLUMNS + 1)?,
+            server_key: row.get(HEAD_COLUMNS + 2)?,
+        })
+    }
 }
 
 struct Sealed {
@@ -327,8 +373,13 @@ fn find(
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let state = schema::state(&row.get::<_, String>(2)?)?;
-        let address = schema::mailbox(&row.get::<_, String>(3)?)?;
-        if state.is_live() && wanted.as_ref().is_none_or(|wanted| *wanted == address.canonical()) {
+        // An order for the whole message is for recipients too whose address cannot be read.
+        let meant = match &wanted {
+            Some(wanted) => schema::mailbox(&row.get::<_, String>(3)?)
+                .is_ok_and(|address| *wanted == address.canonical()),
+            None => true,
+        };
+        if state.is_live() && meant {
             found.push((RowId(row.get(0)?), schema::kind(&row.get::<_, String>(1)?)?, state));
         }
     }

@@ -9,6 +9,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use crate::body::{self, CHUNK, Copy, Place};
 use crate::error::QueueError;
 use crate::model::{EntryId, Filing, Notify, RowId, StoredFiling};
+use crate::operate::Unreadable;
 use crate::prepare::{private_data, server_key_data};
 use crate::queue::{Queue, blocking};
 use crate::schema::{self, Head};
@@ -104,10 +105,11 @@ impl Parked {
 
 impl Queue {
     /// The next parked messages of an account, in the order of their acceptance, behind the row `after`. Filed rows
-    /// are not among them. New mail always joins at the end, so an account is drained when a page is empty.
+    /// are not among them. New mail always joins at the end, so an account is drained when a page is empty. A row that
+    /// cannot be read is put on hold, so that it keeps nothing else from being filed.
     ///
     /// # Errors
-    /// `Vault`, `Row`, `Damaged`.
+    /// `Vault`.
     pub async fn parked(
         &self,
         account: AccountId,
@@ -116,15 +118,34 @@ impl Queue {
     ) -> Result<Vec<Parked>, QueueError> {
         self.flush().await?;
         let after = after.map_or(-1, |row| row.0);
+        loop {
+            let (parked, unreadable) = self.parked_page(account, after, limit).await?;
+            let again = parked.is_empty() && !unreadable.is_empty();
+            self.set_aside(unreadable).await?;
+            if !again {
+                return Ok(parked);
+            }
+        }
+    }
+
+    async fn parked_page(
+        &self,
+        account: AccountId,
+        after: i64,
+        limit: u32,
+    ) -> Result<(Vec<Parked>, Vec<Unreadable>), QueueError> {
         self.database
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(sql::PARKED)?;
                 let mut rows = statement.query(params![account, after, limit])?;
-                let mut parked = Vec::new();
+                let (mut parked, mut unreadable) = (Vec::new(), Vec::new());
                 while let Some(row) = rows.next()? {
-                    parked.push(Parked::read(row)?);
+                    match Parked::read(row) {
+                        Ok(read) => parked.push(read),
+                        Err(error) => unreadable.push(Unreadable::new(row, error)?),
+                    }
                 }
-                Ok(parked)
+                Ok((parked, unreadable))
             })
             .await
     }

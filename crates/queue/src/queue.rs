@@ -6,7 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use letterlock_vault::{Database, Hooks, Key, Pool, ServerKey, Spec};
@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 
 use crate::body;
 use crate::error::QueueError;
+use crate::filed::{Filed, Leaving};
 use crate::model::{EntryId, NewEntry, RowId};
 use crate::prepare::{self, Bodies, Content, Prepared};
 use crate::schema::SCHEMA;
@@ -39,7 +40,7 @@ pub struct Queue {
     pub(crate) wrap: Key,
     numbers: Arc<Numbers>,
     /// Rows whose mail is filed, to be deleted.
-    filed: Mutex<Vec<RowId>>,
+    filed: Filed,
     house: Arc<House>,
     keeper: AbortHandle,
 }
@@ -112,7 +113,7 @@ impl Queue {
             database,
             wrap: server_key.derive("queue content keys", b""),
             numbers: Arc::new(numbers),
-            filed: Mutex::default(),
+            filed: Filed::default(),
             house: Arc::clone(&house),
             keeper: tokio::spawn(keep_house(Weak::clone(me), Arc::clone(&house))).abort_handle(),
         });
@@ -132,8 +133,8 @@ impl Queue {
     pub async fn accept(&self, entry: NewEntry) -> Result<Accepted, QueueError> {
         let (prepared, guard) = self.prepare(entry).await?;
         let remote = prepared.has_remote();
-        let riders = self.take_filed(RIDERS);
-        let (numbers, passengers) = (Arc::clone(&self.numbers), riders.clone());
+        let riders = self.filed.take(RIDERS);
+        let (numbers, passengers) = (Arc::clone(&self.numbers), riders.rows().to_vec());
         let committed = self
             .database
             .commit(move |transaction| {
@@ -145,14 +146,20 @@ impl Queue {
         match committed {
             Ok((accepted, left)) => {
                 guard.done();
-                self.note(left);
+                match left {
+                    Some(left) => {
+                        riders.gone();
+                        self.note(left);
+                    }
+                    None => self.house.work.notify_one(),
+                }
                 if remote {
                     self.house.relay.notify_one();
                 }
                 Ok(accepted)
             }
             Err(error) => {
-                self.filed(&riders);
+                self.house.work.notify_one();
                 Err(error)
             }
         }
@@ -163,7 +170,7 @@ impl Queue {
     /// [`Queue::sync`] they are gone for good.
     pub fn filed(&self, rows: &[RowId]) {
         if !rows.is_empty() {
-            self.lock_filed().extend_from_slice(rows);
+            self.filed.add(rows);
             self.house.work.notify_one();
         }
     }
@@ -174,7 +181,8 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Vault`].
     pub async fn sync(&self) -> Result<(), QueueError> {
-        self.flush().await?;
+        // With those that accepts are taking along at the moment: they may yet fail.
+        self.delete(self.filed.take_all()).await?;
         Ok(self.database.sync().await?)
     }
 
@@ -223,14 +231,14 @@ impl Queue {
         }
     }
 
-    /// Deletes the rows whose mail is filed.
+    /// Deletes the rows whose mail is filed, except those that ride on an accept at the moment.
     pub(crate) async fn flush(&self) -> Result<(), QueueError> {
-        loop {
-            let rows = self.take_filed(FLUSH_ROWS);
-            if rows.is_empty() {
-                return Ok(());
-            }
-            let job = rows.clone();
+        self.delete(self.filed.take(usize::MAX)).await
+    }
+
+    async fn delete(&self, filed: Leaving) -> Result<(), QueueError> {
+        for rows in filed.rows().chunks(FLUSH_ROWS) {
+            let job = rows.to_vec();
             match self
                 .database
                 .write(move |transaction| settle::delete_filed(transaction, &job))
@@ -241,12 +249,11 @@ impl Queue {
                 Err(error @ QueueError::Row(_)) => {
                     tracing::error!(%error, rows = rows.len(), "rows of filed mail could not be deleted");
                 }
-                Err(error) => {
-                    self.lock_filed().extend(rows);
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
         }
+        filed.gone();
+        Ok(())
     }
 
     /// Keys, envelopes and pieces of a message; a large body goes into the file on the way.
@@ -320,17 +327,6 @@ impl Queue {
     async fn sweep(&self) -> Result<(), QueueError> {
         while self.database.write(settle::sweep).await?.garbage {}
         Ok(())
-    }
-
-    fn take_filed(&self, limit: usize) -> Vec<RowId> {
-        let mut filed = self.lock_filed();
-        let from = filed.len() - limit.min(filed.len());
-        filed.split_off(from)
-    }
-
-    fn lock_filed(&self) -> MutexGuard<'_, Vec<RowId>> {
-        // A panic cannot leave a list of numbers half changed.
-        self.filed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -45,25 +45,25 @@ pub(crate) fn delete_filed(
     settle_all(transaction, entries)
 }
 
-/// [`delete_filed`] within another message's commit, which must not fail because of it: what cannot be deleted stays
-/// in the file and is found filed already after the next start.
+/// [`delete_filed`] within another message's commit, which must not fail because of it: `None` if they could not be
+/// deleted.
 pub(crate) fn delete_riders(
     transaction: &Transaction<'_>,
     rows: &[RowId],
-) -> Result<Left, QueueError> {
+) -> Result<Option<Left>, QueueError> {
     if rows.is_empty() {
-        return Ok(Left::default());
+        return Ok(Some(Left::default()));
     }
     transaction.execute_batch("SAVEPOINT riders")?;
     match delete_filed(transaction, rows) {
         Ok(left) => {
             transaction.execute_batch("RELEASE riders")?;
-            Ok(left)
+            Ok(Some(left))
         }
         Err(error) => {
             tracing::error!(%error, rows = rows.len(), "rows of filed mail could not be deleted");
             transaction.execute_batch("ROLLBACK TO riders; RELEASE riders")?;
-            Ok(Left::default())
+            Ok(None)
         }
     }
 }

@@ -36,15 +36,22 @@ pub(crate) struct Parcel<'a> {
     pub(crate) message: &'a [u8],
 }
 
+/// What became of a try.
+pub(crate) struct Carried {
+    /// In the order of the job's recipients.
+    pub(crate) findings: Vec<Finding>,
+    /// No host could be reached now, which says nothing about this message.
+    pub(crate) dead: Option<Finding>,
+}
+
 impl Carrier {
-    /// Tries to carry a message to a next hop. The findings stand in the order of the job's recipients. When the
-    /// server drains, no further host is tried.
+    /// Tries to carry a message to a next hop. When the server drains, no further host is tried.
     pub(crate) async fn carry(
         &self,
         parcel: &Parcel<'_>,
         hop: &NextHop,
         shutdown: &Shutdown,
-    ) -> Vec<Finding> {
+    ) -> Carried {
         let mut tally = Tally::new(parcel.job.recipients.len());
         let random = || getrandom::u32().unwrap_or_default();
         let hosts = match route::hosts(&self.dns, hop, self.port, &self.hostname, random).await {
@@ -106,6 +113,7 @@ impl Carrier {
                     return if lacks_network(&error) { Visit::NoNetwork } else { Visit::Tried };
                 }
             };
+            tally.reached = true;
             let (config, verification) = self.tls.opportunistic();
             let upgrade = Upgrade { config, name: host.name.clone() };
             let dialogue = Dialogue::new(parcel.job, tally.open(), &host.name, security);
@@ -175,11 +183,13 @@ struct Tally {
     trouble: Option<Finding>,
     /// Some host never will.
     refusal: Option<Finding>,
+    /// Some host took a connection.
+    reached: bool,
 }
 
 impl Tally {
     fn new(recipients: usize) -> Self {
-        Self { findings: vec![None; recipients], trouble: None, refusal: None }
+        Self { findings: vec![None; recipients], trouble: None, refusal: None, reached: false }
     }
 
     fn open(&self) -> Vec<usize> {
@@ -222,10 +232,13 @@ impl Tally {
     }
 
     /// Recipients that no host decided about fail only if every host refused for good.
-    fn close(self) -> Vec<Finding> {
+    fn close(self) -> Carried {
         let rest = self.trouble.or(self.refusal);
         let rest = rest.unwrap_or_else(|| Finding::deferred(4, 1, "no host could be tried"));
-        self.findings.into_iter().map(|finding| finding.unwrap_or_else(|| rest.clone())).collect()
+        let findings = self.findings.into_iter();
+        let findings = findings.map(|finding| finding.unwrap_or_else(|| rest.clone())).collect();
+        let dead = (!self.reached && rest.fate == Fate::Deferred).then_some(rest);
+        Carried { findings, dead }
     }
 }
 
@@ -244,13 +257,27 @@ mod tests {
         let report = Report { findings: vec![(1, said(250))], end: End::Refused(said(554)) };
         assert_eq!(tally.take(report), Visit::Refused);
         assert_eq!(tally.open(), [0]);
-        assert_eq!(tally.close(), [said(554), said(250)]);
+        assert_eq!(tally.close().findings, [said(554), said(250)]);
 
         let mut tally = Tally::new(1);
         tally.take(Report { findings: vec![], end: End::Refused(said(554)) });
         tally.take(Report { findings: vec![], end: End::Trouble(said(421)) });
         tally.note(Finding::deferred(4, 1, "cannot connect"));
-        assert_eq!(tally.close(), [said(421)], "and what a server said is told");
-        assert_eq!(Tally::new(1).close()[0].fate, Fate::Deferred);
+        assert_eq!(tally.close().findings, [said(421)], "and what a server said is told");
+        assert_eq!(Tally::new(1).close().findings[0].fate, Fate::Deferred);
+    }
+
+    #[test]
+    fn only_a_host_that_cannot_be_reached_is_dead() {
+        let (connect, gone) =
+            (Finding::deferred(4, 1, "cannot connect"), Finding::failed(1, 2, "x"));
+        let dead = |reached, finding: &Finding| {
+            let mut tally = Tally { reached, ..Tally::new(1) };
+            tally.note(finding.clone());
+            tally.close().dead
+        };
+        assert_eq!(dead(false, &connect), Some(connect.clone()));
+        assert_eq!(dead(true, &said(421)), None);
+        assert_eq!(dead(false, &gone), None);
     }
 }

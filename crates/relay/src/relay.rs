@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use letterlock_smtp_wire::command;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{Id, JoinError, JoinSet};
 
-use crate::attempt::{Carrier, Parcel};
+use crate::attempt::{Carried, Carrier, Parcel};
 use crate::client::{Content, Job, Recipient, Timeouts};
 use crate::error::RelayError;
 use crate::finding::Finding;
@@ -35,7 +35,7 @@ const TOGETHER: usize = 100;
 const LOOK: Duration = Duration::from_secs(1);
 /// How long to wait when nothing is due at all; the bell rings before.
 const IDLE: Duration = Duration::from_secs(3_600);
-/// How long to wait after the queue could not be read.
+/// How long to wait after the queue could not be read or written.
 const RECOVER: Duration = Duration::from_secs(10);
 
 /// What [`Addressing`] answers with.
@@ -110,7 +110,36 @@ pub struct Relay {
     pub(crate) schedule: Schedule,
     per_destination: usize,
     everywhere: Arc<Semaphore>,
-    destinations: Mutex<HashMap<NextHop, Arc<Semaphore>>>,
+    destinations: Mutex<HashMap<NextHop, Arc<Destination>>>,
+}
+
+/// A next hop to which something is being sent.
+struct Destination {
+    turns: Arc<Semaphore>,
+    /// When none of its hosts could be reached, and what was found.
+    dead: Mutex<Option<(Instant, Finding)>>,
+}
+
+/// A turn at a destination.
+struct Turn {
+    destination: Arc<Destination>,
+    /// Since when it was waited for.
+    since: Instant,
+    _permits: [OwnedSemaphorePermit; 2],
+}
+
+impl Turn {
+    /// What another found meanwhile, if it could reach no host of this destination. Whoever waited takes that for an
+    /// answer: were each to wait for the dead host by itself, those for it would soon be all that the relay has in hand.
+    fn found_dead(&self) -> Option<Finding> {
+        let dead = self.destination.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        dead.as_ref().filter(|(at, _)| *at >= self.since).map(|(_, finding)| finding.clone())
+    }
+
+    fn is_dead(&self, finding: Finding) {
+        let mut dead = self.destination.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        *dead = Some((Instant::now(), finding));
+    }
 }
 
 /// What is being carried, known to the loop alone: rows leave it when their task has ended.
@@ -249,26 +278,35 @@ impl Relay {
             turn = self.turn(&hop) => turn,
         };
         if let Some(turn) = turn {
-            if let Err(error) = self.attempt(&hop, &mut due, &shutdown).await {
-                tracing::error!(delivery = %due.id, %error, "an attempt could not be made or stored");
-            }
+            let outcome = self.attempt(&hop, &mut due, &turn, &shutdown).await;
             drop(turn);
+            if let Err(error) = outcome {
+                tracing::error!(delivery = %due.id, %error, "an attempt could not be made or stored");
+                // The rows may still be due. Until they are let go of, nobody takes them again.
+                tokio::select! {
+                    () = shutdown.draining() => {}
+                    () = tokio::time::sleep(RECOVER) => {}
+                }
+            }
         }
         self.forget(&hop);
     }
 
     /// Waits for a turn: first at the destination, so that a slow one does not keep others waiting.
-    async fn turn(&self, hop: &NextHop) -> Option<[OwnedSemaphorePermit; 2]> {
-        let most = self.per_destination;
-        let there = {
+    async fn turn(&self, hop: &NextHop) -> Option<Turn> {
+        let since = Instant::now();
+        let destination = {
             let mut destinations = self.lock_destinations();
-            let there = destinations.entry(hop.clone());
-            Arc::clone(there.or_insert_with(|| Arc::new(Semaphore::new(most))))
+            let destination = destinations.entry(hop.clone()).or_insert_with(|| {
+                let turns = Arc::new(Semaphore::new(self.per_destination));
+                Arc::new(Destination { turns, dead: Mutex::default() })
+            });
+            Arc::clone(destination)
         };
         // Neither semaphore is ever closed.
-        let there = there.acquire_owned().await.ok()?;
+        let there = Arc::clone(&destination.turns).acquire_owned().await.ok()?;
         let everywhere = Arc::clone(&self.everywhere).acquire_owned().await.ok()?;
-        Some([there, everywhere])
+        Some(Turn { destination, since, _permits: [there, everywhere] })
     }
 
     /// Forgets a destination for which nobody has or waits for a turn.
@@ -279,7 +317,7 @@ impl Relay {
         }
     }
 
-    fn lock_destinations(&self) -> MutexGuard<'_, HashMap<NextHop, Arc<Semaphore>>> {
+    fn lock_destinations(&self) -> MutexGuard<'_, HashMap<NextHop, Arc<Destination>>> {
         // A panic cannot leave the map half changed.
         self.destinations.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -288,6 +326,7 @@ impl Relay {
         &self,
         hop: &NextHop,
         due: &mut Due,
+        turn: &Turn,
         shutdown: &Shutdown,
     ) -> Result<(), QueueError> {
         let now = Timestamp::now();
@@ -295,7 +334,7 @@ impl Relay {
         let next = match self.schedule.next(due.received_at, tries, now, random()) {
             Next::At(next) => next,
             // The last try: should it never end, it is repeated as often as a first one.
-            Next::Expired => now.checked_add(RECOVER).unwrap_or(now),
+            Next::Expired => self.schedule.again(now),
         };
         let rows = due.rows.iter().map(|row| row.row).collect();
         let left: HashSet<RowId> = self.queue.attempt(rows, next).await?.into_iter().collect();
@@ -305,9 +344,10 @@ impl Relay {
         }
         let (message, findings) = match self.queue.server_body(due.entry).await {
             Ok(message) => {
-                let job = self.job(due, &message);
-                let parcel = Parcel { id: due.id, job: &job, message: &message };
-                let findings = self.carrier.carry(&parcel, hop, shutdown).await;
+                let findings = match turn.found_dead() {
+                    Some(finding) => vec![finding; due.rows.len()],
+                    None => self.carry(hop, due, &message, turn, shutdown).await,
+                };
                 (message, findings)
             }
             Err(QueueError::Gone) => return Ok(()),
@@ -319,6 +359,23 @@ impl Relay {
             Err(error) => return Err(error),
         };
         self.settle(due, &message, &findings).await
+    }
+
+    async fn carry(
+        &self,
+        hop: &NextHop,
+        due: &Due,
+        message: &[u8],
+        turn: &Turn,
+        shutdown: &Shutdown,
+    ) -> Vec<Finding> {
+        let job = self.job(due, message);
+        let parcel = Parcel { id: due.id, job: &job, message };
+        let Carried { findings, dead } = self.carrier.carry(&parcel, hop, shutdown).await;
+        if let Some(finding) = dead {
+            turn.is_dead(finding);
+        }
+        findings
     }
 
     fn job(&self, due: &Due, message: &[u8]) -> Job {
@@ -366,4 +423,29 @@ fn divide(due: Due, outbound: &Outbound) -> Vec<(NextHop, Due)> {
     }
     let part = |rows| Due { rows, ..due.clone() };
     groups.into_iter().map(|((hop, _), rows)| (hop, part(rows))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waited_for_a_dead_host_does_not_try_it_too() {
+        let turns = Arc::new(Semaphore::new(4));
+        let destination = Arc::new(Destination { turns, dead: Mutex::default() });
+        let turn = async || {
+            let permit = || Arc::clone(&destination.turns).acquire_owned();
+            let permits = [permit().await.unwrap(), permit().await.unwrap()];
+            let destination = Arc::clone(&destination);
+            Turn { destination, since: Instant::now(), _permits: permits }
+        };
+        let (first, waiting) = (turn().await, turn().await);
+        assert_eq!(waiting.found_dead(), None);
+        let finding = Finding::deferred(4, 1, "cannot connect");
+        first.is_dead(finding.clone());
+        drop(first);
+        assert_eq!(waiting.found_dead(), Some(finding));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(turn().await.found_dead(), None, "a later one looks for itself");
+    }
 }

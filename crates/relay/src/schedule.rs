@@ -45,6 +45,11 @@ impl Schedule {
         Next::At(later(now, self.pause(tries, random)).min(end))
     }
 
+    /// When a try that should be the last is repeated, if what came of it could not be stored: after the first pause.
+    pub fn again(&self, now: Timestamp) -> Timestamp {
+        later(now, self.pauses[0]) // `new` puts at least one in
+    }
+
     fn pause(&self, tries: u32, random: u32) -> Duration {
         let last = self.pauses.len() - 1; // `new` puts at least one in
         let pause = self.pauses[usize::try_from(tries).unwrap_or(last).min(last)];
@@ -99,6 +104,11 @@ mod tests {
         assert_eq!(schedule().next(at(0), 8, at(270), MIDDLE), Next::At(at(300)));
         assert_eq!(schedule().next(at(0), 8, at(300), MIDDLE), Next::Expired);
         assert_eq!(schedule().next(at(0), 0, at(9_000), MIDDLE), Next::Expired);
+        assert_eq!(
+            schedule().again(at(300)),
+            at(305),
+            "what cannot be stored is no reason to hurry"
+        );
         let endless = Schedule::new(&[Duration::MAX], Duration::MAX);
         assert_eq!(endless.next(at(0), 0, at(0), 0), Next::At(Timestamp::MAX));
     }

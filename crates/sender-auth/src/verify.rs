@@ -13,6 +13,7 @@ use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{
     AuthenticatedMessage, DkimOutput, DmarcResult, MessageAuthenticator, SpfOutput, SpfResult,
 };
+use tokio::runtime::RuntimeFlavor;
 
 use crate::dkim;
 use crate::report::{Dkim, Dmarc, DmarcOutcome, Policy, Report, Spf, SpfCheck, SpfOutcome};
@@ -23,6 +24,8 @@ const SPF_TIME: Duration = Duration::from_secs(20);
 const MESSAGE_TIME: Duration = Duration::from_secs(30);
 /// More signatures than this are not looked at; each costs a lookup and a verification.
 const MAX_SIGNATURES: usize = 10;
+/// Octets from which on reading a message takes longer than an async worker may be kept.
+const LONG: usize = 256 * 1024;
 /// More Author Domains than this are not looked at.
 const MAX_AUTHORS: usize = 5;
 
@@ -107,7 +110,7 @@ impl Verifier {
     /// DKIM and DMARC of a message (all of its octets, CRLF line ends), with the SPF results of its transaction.
     pub async fn verify(&self, message: &[u8], spf: Spf) -> Report {
         let authenticator = MessageAuthenticator(self.resolver());
-        let Some(mut parsed) = AuthenticatedMessage::parse(message) else {
+        let Some(mut parsed) = parse(message) else {
             return Report { spf, dkim: Vec::new(), dmarc: Dmarc::none(None), from_domain: None };
         };
         parsed.dkim_headers.truncate(MAX_SIGNATURES);
@@ -154,6 +157,16 @@ impl Verifier {
         }
         worst
     }
+}
+
+/// Reads a message, which hashes its body for each signature. The other connections of this thread do not wait for a
+/// long one.
+fn parse(message: &[u8]) -> Option<AuthenticatedMessage<'_>> {
+    let threads = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    if message.len() > LONG && matches!(threads, Ok(RuntimeFlavor::MultiThread)) {
+        return tokio::task::block_in_place(|| AuthenticatedMessage::parse(message));
+    }
+    AuthenticatedMessage::parse(message)
 }
 
 /// Every domain of the From fields once, in A-labels.

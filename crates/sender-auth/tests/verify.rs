@@ -372,3 +372,16 @@ async fn from_fields_that_are_not_one() {
         assert_eq!(world.report(message, BAD, "a@bare.test").await.verdict(), Verdict::Accept);
     }
 }
+
+/// The bodies of long messages are hashed apart from what else the runtime does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_long_message_is_verified_too() {
+    let world = world();
+    let long = [message("a@reject.test"), b"line of text\r\n".repeat(50_000)].concat();
+    let good = world.signed("reject.test", &long);
+    assert!(good.len() > 512 * 1024);
+    let report = world.report(&good, BAD, "a@bare.test").await;
+    assert_eq!(report.dmarc.outcome, DmarcOutcome::Pass);
+    let report = world.report(&[good, b"more\r\n".to_vec()].concat(), BAD, "a@bare.test").await;
+    assert_eq!(report.dmarc.outcome, DmarcOutcome::Fail);
+}

@@ -180,6 +180,16 @@ async fn a_certificate_that_cannot_be_read_stops_the_start_and_is_named() -> Res
 }
 
 #[tokio::test]
+async fn a_start_that_fails_leaves_no_socket_and_no_open_files() -> Result<()> {
+    let mut server = setup().prepare()?;
+    let no_certificate = format!("{:?}", server.config_file());
+    server.configure(|setup| setup.set("outbound", "trusted_roots", &no_certificate))?;
+    let errors = refused(&server, &["serve"], "", 1).await?;
+    ensure!(errors.contains("trusted_roots"), "{errors}");
+    assert_clean(&server)
+}
+
+#[tokio::test]
 async fn what_a_killed_server_left_is_no_obstacle_for_commands_or_a_start() -> Result<()> {
     let mut place = place(|setup| setup).await?;
     deliver(&place.server, ANN, "parked").await?;

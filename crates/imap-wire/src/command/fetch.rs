@@ -7,6 +7,9 @@ use crate::sequence::{self, SequenceSet};
 /// How many numbers a part path may have; deeper ones cannot name anything.
 const MAX_PATH: usize = 100;
 
+/// How many items one FETCH may have: each may cost a walk through a large message.
+const MAX_ITEMS: usize = 256;
+
 /// FETCH or UID FETCH.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FetchCommand {
@@ -114,7 +117,11 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, uid: bool) -> Scanned<FetchCommand
 fn scan_items(scanner: &mut Scanner<'_>) -> Scanned<Vec<FetchItem>> {
     if scanner.peek() == Some(b'(') {
         let items = scanner.list(scan_item)?;
-        return if items.is_empty() { syntax("FETCH needs an item") } else { Ok(items) };
+        return match items.len() {
+            0 => syntax("FETCH needs an item"),
+            1..=MAX_ITEMS => Ok(items),
+            _ => syntax("FETCH has too many items"),
+        };
     }
     let fast = [FetchItem::Flags, FetchItem::InternalDate, FetchItem::Rfc822Size];
     let extra: &[FetchItem] = if scanner.eat_keyword("FAST") {

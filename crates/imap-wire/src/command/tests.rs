@@ -352,6 +352,13 @@ fn fetching() {
 }
 
 #[test]
+fn one_fetch_cannot_ask_for_thousands_of_pieces() {
+    let items = |count| format!("({})", vec!["BINARY.SIZE[1]"; count].join(" "));
+    assert_eq!(fetch(&items(256)).len(), 256);
+    assert_eq!(refused(&format!("a FETCH 1 {}", items(257))).as_deref(), Some("a"));
+}
+
+#[test]
 fn searching() {
     let seen = || SearchKey::Flag(Flag::Seen);
     let not = |key| SearchKey::Not(Box::new(key));

@@ -241,3 +241,32 @@ async fn removing() {
     assert_eq!(client.ok("CLOSE").await.len(), 0);
     assert_eq!(client.ok("STATUS INBOX (MESSAGES)").await, ["* STATUS INBOX (MESSAGES 0)"]);
 }
+
+#[tokio::test]
+async fn lists_of_huge_headers_are_whole() {
+    let world = World::start().await;
+    let mut client = world.log_in().await;
+    let text = format!("X-Pad: {}\r\n\r\nx", "y".repeat(3 << 20));
+    for _ in 0..3 {
+        client.append("INBOX", "", &text).await;
+    }
+    client.ok("SELECT INBOX").await;
+    for command in ["FETCH 1:3 (RFC822.SIZE RFC822.HEADER)", "UID FETCH 1:9 RFC822.HEADER"] {
+        let lines = client.ok(command).await;
+        assert_eq!(lines.len(), 3, "{command}");
+        assert!(lines.iter().all(|line| line.len() > 3 << 20), "{command}");
+    }
+}
+
+#[tokio::test]
+async fn seen_is_told_though_the_part_cannot_be_decoded() {
+    let world = World::start().await;
+    let mut client = world.log_in().await;
+    let text = "Content-Transfer-Encoding: x-own\r\n\r\nx";
+    client.append("INBOX", "", text).await;
+    client.ok("SELECT INBOX").await;
+    client.ok("SELECT INBOX").await;
+    let lines = client.run("FETCH 1 BINARY[1]").await;
+    assert_eq!(lines[0], "* 1 FETCH (FLAGS (\\Seen))");
+    assert!(lines[1].starts_with("t NO [UNKNOWN-CTE]"), "{lines:?}");
+}

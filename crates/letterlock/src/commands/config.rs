@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use crate::Failure;
 use crate::cli::ConfigCommand;
+use crate::render;
 
 /// Carries out a subcommand.
 pub(crate) fn run(config: &Path, command: ConfigCommand) -> Result<(), Failure> {
@@ -14,15 +15,14 @@ pub(crate) fn run(config: &Path, command: ConfigCommand) -> Result<(), Failure> 
             for warning in super::settings(config)?.warnings() {
                 eprintln!("warning: {warning}");
             }
-            println!("{}: good", config.display());
+            render::print(&format!("{}: good\n", config.display()))
         }
         ConfigCommand::Show { json: true } => {
             let value = serde_json::to_value(super::settings(config)?.to_table())
                 .context("cannot write JSON")?;
-            println!("{value:#}");
+            render::print(&format!("{value:#}\n"))
         }
-        ConfigCommand::Show { json: false } => print!("{}", super::settings(config)?.to_toml()),
-        ConfigCommand::Reference => print!("{}", letterlock_config::reference()),
+        ConfigCommand::Show { json: false } => render::print(&super::settings(config)?.to_toml()),
+        ConfigCommand::Reference => render::print(&letterlock_config::reference()),
     }
-    Ok(())
 }

@@ -6,7 +6,7 @@ pub(crate) mod config;
 pub(crate) mod domain;
 pub(crate) mod queue;
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::Context;
@@ -33,10 +33,21 @@ pub(crate) fn carry_out(config: &Path, request: Request) -> Result<Response, Fai
         let outcome = match control::call(&settings.data_dir.join(control::SOCKET), &request).await
         {
             Ok(outcome) => outcome,
+            Err(error) if reached(&error) => {
+                let error = anyhow::Error::from(error);
+                return Err(error.context("the server may or may not have done it").into());
+            }
             Err(_) => on_files(&settings, request).await?,
         };
         outcome.map_err(|text| Failure::Failed(anyhow::Error::msg(text)))
     })
+}
+
+/// Whether somebody took the request and then gave no answer that makes sense. It must not be carried out a second
+/// time then.
+fn reached(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, InvalidData, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | InvalidData | UnexpectedEof)
 }
 
 /// No server answers: the same code works on the files, under the same lock.
@@ -47,7 +58,7 @@ async fn on_files(
     let lock = Lock::take(&settings.data_dir)?;
     let stores = Stores::open(settings, lock).await?;
     let outcome = stores.admin(settings).run(request).await.map_err(|error| error.to_string());
-    stores.close().await;
+    drop(stores.close().await);
     Ok(outcome)
 }
 
@@ -108,4 +119,26 @@ pub(crate) fn secret_line(what: &str) -> Result<Secret, Failure> {
     let secret = Secret::new(secret.to_owned());
     drop(zeroize::Zeroizing::new(line));
     Ok(secret)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_a_server_took_is_not_carried_out_twice() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let call = async |path: &Path| control::call(path, &Request::Health).await.unwrap_err();
+        runtime.block_on(async {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("socket");
+            assert!(!reached(&call(&path).await), "no socket");
+            let listener = tokio::net::UnixListener::bind(&path).unwrap();
+            let server = async { drop(listener.accept().await.unwrap()) };
+            let (error, ()) = tokio::join!(call(&path), server);
+            assert!(reached(&error), "{error}");
+            drop(listener);
+            assert!(!reached(&call(&path).await), "a socket that was left behind");
+        });
+    }
 }

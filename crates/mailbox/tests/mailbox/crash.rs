@@ -198,3 +198,20 @@ async fn an_older_file_is_read_only() {
     let select = handle.select("INBOX", letterlock_mailbox::SelectMode::ReadWrite).await.unwrap();
     assert_eq!(select.uids.len(), 1);
 }
+
+#[tokio::test]
+async fn a_second_power_cut_does_not_hide_what_it_took() {
+    let (world, handle) = World::open().await;
+    let folder = fill(&handle, 2).await;
+    let disk = world.snapshot();
+    let handle = world.power_cut(disk).await;
+    // Reserves a new range, durably, and changes nothing.
+    let add = change(FlagOperation::Add, SEEN, &[]);
+    handle.store(folder, &set("99"), add.clone(), None).await.unwrap();
+    let disk = world.snapshot();
+    let seen = handle.store(folder, &set("1"), add, None).await.unwrap().changed[0].modseq;
+    let handle = world.power_cut(disk).await;
+    assert_eq!(inbox(&handle).await.unseen_count, 2);
+    let changes = handle.changes(folder, seen).await.unwrap();
+    assert!(changes.full, "{seen} was seen, and lost");
+}

@@ -325,3 +325,35 @@ async fn recent_is_told_to_one_session() {
     assert_eq!(handle.status("INBOX").await.unwrap().recent, 1);
     assert_eq!(handle.select("INBOX", SelectMode::ReadWrite).await.unwrap().recent, 3);
 }
+
+#[tokio::test]
+async fn huge_headers_come_a_few_at_a_time() {
+    let (_world, handle) = World::open().await;
+    let header = format!("Subject: x\r\nX-Pad: {}\r\n\r\n", "y".repeat(3 << 20));
+    let bytes = Bytes::from(header.clone() + "body");
+    let new = vec![NewMessage { bytes, ..message("x") }; 3];
+    let folder = handle.append("INBOX", new).await.unwrap().folder;
+    let columns = Columns { header: true, ..Columns::default() };
+    let (mut uids, mut after) = (Vec::new(), 0);
+    loop {
+        let rows = handle.rows(folder, &all_uids(), columns, after, 10).await.unwrap();
+        let Some(last) = rows.last() else { break };
+        assert!(rows.len() <= 2, "{} rows at once", rows.len());
+        assert!(rows.iter().all(|row| row.header.as_deref() == Some(header.as_bytes())));
+        after = last.uid;
+        uids.extend(rows.iter().map(|row| row.uid));
+    }
+    assert_eq!(uids, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_store_tells_when_each_message_had_changed_last() {
+    let (_world, handle) = World::open().await;
+    let folder = fill(&handle, 2).await;
+    let start = inbox(&handle).await.highest_modseq;
+    let add = |flag| change(FlagOperation::Add, flag, &[]);
+    let first = handle.store(folder, &set("2"), add(SystemFlags::SEEN), None).await.unwrap();
+    assert_eq!(first.before, [start]);
+    let second = handle.store(folder, &set("1:2"), add(SystemFlags::DRAFT), None).await.unwrap();
+    assert_eq!(second.before, [start, first.changed[0].modseq]);
+}

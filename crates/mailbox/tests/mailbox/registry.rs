@@ -120,15 +120,41 @@ async fn the_grace_begins_with_the_last_session() {
 }
 
 #[tokio::test]
-async fn a_draining_account_is_not_locked_by_the_clock() {
+async fn a_draining_account_has_an_hour_more_on_the_clock() {
     let world = World::new().await;
     let handle = world.mailboxes.unlock(world.secrets.clone(), true).await.unwrap();
-    world.mailboxes.tick(Instant::now() + Duration::from_secs(9_000)).await;
+    world.mailboxes.tick(Instant::now() + Duration::from_secs(3_600)).await;
     assert!(!handle.is_closed());
     let done = world.mailboxes.finish_draining(world.account(), async || Ok::<_, ()>(true)).await;
     assert_eq!(done, Ok(Drained::Open));
-    world.mailboxes.tick(Instant::now() + Duration::from_secs(9_000)).await;
+    world.mailboxes.tick(Instant::now() + Duration::from_secs(3_600)).await;
     assert!(handle.is_closed());
+}
+
+#[tokio::test]
+async fn draining_that_never_ends_does_not_keep_the_keys_for_ever() {
+    let world = World::new().await;
+    let handle = world.mailboxes.unlock(world.secrets.clone(), true).await.unwrap();
+    let lease = handle.session().unwrap();
+    let later = Instant::now() + Duration::from_secs(9_000);
+    world.mailboxes.tick(later).await;
+    assert!(!handle.is_closed(), "somebody is logged in");
+    lease.end(Instant::now());
+    world.mailboxes.tick(later).await;
+    assert!(handle.is_closed());
+    assert_eq!(world.mailboxes.state(world.account()), AccountState::Locked);
+}
+
+#[tokio::test]
+async fn a_login_during_removal_does_not_open_what_is_being_destroyed() {
+    let (world, old) = World::open().await;
+    let (removed, login) = tokio::join!(
+        world.mailboxes.remove(world.account()),
+        world.mailboxes.unlock(world.secrets.clone(), false)
+    );
+    removed.unwrap();
+    assert!(old.is_closed());
+    assert!(login.is_err());
 }
 
 #[tokio::test]

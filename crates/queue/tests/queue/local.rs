@@ -148,6 +148,53 @@ async fn what_was_filed_is_told_after_a_refused_accept_too() {
     assert_eq!(world.counts().await, Counts::default());
 }
 
+#[tokio::test]
+async fn a_sync_waits_for_rows_whose_ride_fails() {
+    let world = World::new().await;
+    let owner = Owner::new(&world.server);
+    let own = || vec![to("a@here.example", owner.route(owner.unlocked()))];
+    let (id, rows) = world.accept(entry("one", own())).await;
+    world.queue.filed(&rows);
+    let again = world.queue.accept(NewEntry { id, ..entry("two", own()) });
+    let (again, synced) = tokio::join!(again, world.queue.sync());
+    assert!(again.is_err() && synced.is_ok());
+    let world = world.crash().await;
+    assert!(world.parked(owner.account).await.is_empty(), "it was told to be gone for good");
+}
+
+#[tokio::test]
+async fn rows_of_a_ride_that_nobody_waits_for_are_not_forgotten() {
+    let world = World::new().await;
+    let owner = Owner::new(&world.server);
+    let own = || vec![to("a@here.example", owner.route(owner.unlocked()))];
+    let (id, rows) = world.accept(entry("one", own())).await;
+    world.queue.filed(&rows);
+    let again = world.queue.accept(NewEntry { id, ..entry("two", own()) });
+    // Begun and dropped, as by a connection that is cut off.
+    let cut_off = tokio::time::timeout(std::time::Duration::ZERO, again).await;
+    assert!(cut_off.is_err() || cut_off.is_ok_and(|accepted| accepted.is_err()));
+    assert!(world.parked(owner.account).await.is_empty());
+}
+
+#[tokio::test]
+async fn one_unreadable_row_does_not_keep_the_others_from_being_filed() {
+    let world = World::new().await;
+    let owner = Owner::new(&world.server);
+    let own = || vec![to("a@here.example", owner.route(owner.unlocked()))];
+    let (bad, _) = world.accept(entry("one", own())).await;
+    let (good, _) = world.accept(entry("two", own())).await;
+    let world =
+        world.tamper("UPDATE rows SET address = '@' WHERE row = (SELECT min(row) FROM rows)").await;
+    let page = world.queue.parked(owner.account, None, 1).await.unwrap();
+    assert_eq!(page.iter().map(|parked| parked.id).collect::<Vec<_>>(), [good]);
+    let counts = Counts { entries: 2, parked: 1, held: 1, ..Counts::default() };
+    assert_eq!(world.counts().await, counts);
+    assert!(world.queue.show(bad).await.unwrap().is_some());
+    assert_eq!(world.queue.list(Default::default(), None, 9).await.unwrap().len(), 1);
+    assert_eq!(world.queue.cancel(letterlock_queue::Subject::Message(bad)).await.unwrap(), 1);
+    assert_eq!(world.chunks().await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_are_accepted_at_once() {
     let world = World::new().await;

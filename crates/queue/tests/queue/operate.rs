@@ -159,6 +159,25 @@ async fn listing() {
 }
 
 #[tokio::test]
+async fn one_unreadable_row_does_not_keep_the_others_from_being_adopted() {
+    let world = World::new().await;
+    let owner = Owner::new(&world.server);
+    for text in ["one", "two"] {
+        world.accept(entry(text, vec![to("abuse@here.example", Route::Waiting)])).await;
+    }
+    let world = world
+        .tamper(
+            "UPDATE entries SET reverse_path = '@' WHERE entry = (SELECT min(entry) FROM entries)",
+        )
+        .await;
+    let adoption = Adoption::Local { account: owner.account, seal: owner.locked() };
+    let adopted = world.queue.adopt_waiting(&mailbox("abuse@here.example"), adoption, at(1)).await;
+    assert_eq!(adopted.unwrap(), 1);
+    let counts = world.counts().await;
+    assert_eq!((counts.parked, counts.held, counts.waiting), (1, 1, 0));
+}
+
+#[tokio::test]
 async fn waiting_mail_finds_its_owner() {
     let world = World::new().await;
     let owner = Owner::new(&world.server);

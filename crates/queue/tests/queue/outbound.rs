@@ -66,6 +66,22 @@ async fn due_is_ordered_and_paged() {
 }
 
 #[tokio::test]
+async fn one_unreadable_row_does_not_keep_the_others_from_being_sent() {
+    let world = World::new().await;
+    world.accept(entry("one", vec![remote("a@far.example")])).await;
+    let (good, _) = world.accept(entry("two", vec![remote("b@far.example")])).await;
+    let world = world
+        .tamper(
+            "UPDATE entries SET reverse_path = '@' WHERE entry = (SELECT min(entry) FROM entries)",
+        )
+        .await;
+    let due = world.queue.due(at(0), 1).await.unwrap();
+    assert_eq!(due.iter().map(|due| due.id).collect::<Vec<_>>(), [good]);
+    assert_eq!(world.counts().await, Counts { entries: 2, due: 1, held: 1, ..Counts::default() });
+    assert_eq!(world.queue.list(Default::default(), None, 9).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn an_attempt_is_written_before_the_try() {
     let world = World::new().await;
     let (id, rows) =

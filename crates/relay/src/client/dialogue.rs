@@ -302,6 +302,10 @@ impl<'a> Dialogue<'a> {
         }
         match round.sender {
             Sender::Asked if reply.is_success() => round.sender = Sender::Accepted,
+            // It wants TLS, of which a handshake just came to nothing: the next one may not (RFC 3207 §4).
+            Sender::Asked if reply.code == 530 && self.security == Security::Plain => {
+                return self.trouble(self.said(reply));
+            }
             Sender::Asked => {
                 // The same sender would be refused for those of a further round, too.
                 round.members.extend(self.open.drain(..));

@@ -283,3 +283,16 @@ proptest! {
         prop_assert!(delivered == 0 || sent.contains("(Dots)") || sent.contains("(Chunk)"));
     }
 }
+
+#[test]
+fn a_server_that_insists_on_tls_after_a_failed_handshake_is_asked_again() {
+    let job = job(&["b@y.test"]);
+    let replies = "220 mx\r\n250 mx\r\n530 5.7.0 Must issue a STARTTLS command first\r\n";
+    let mut plain = Dialogue::new(&job, [0], "mx.test", Security::Plain);
+    play(&mut plain, replies);
+    let report = plain.into_report();
+    assert!(report.findings.is_empty(), "{report:?}");
+    assert!(matches!(&report.end, End::Trouble(finding) if finding.fate == Fate::Deferred));
+    let (_, offered_none) = run(&job, replies);
+    assert_eq!(fates(&offered_none), [(0, Fate::Failed, "5.7.0".to_owned())]);
+}

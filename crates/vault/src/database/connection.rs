@@ -44,24 +44,34 @@ impl Live {
         vfs::create::if_missing(storage, &spec.path, &spec.keys)?;
         let file = Attached::attach(storage, &spec.path, &spec.keys)?;
         let conn = file.connect()?;
-        set_up(&conn, spec)?;
-        let clean = read_mark(&conn)?;
-        migrate(&conn, spec)?;
-        let mut live =
-            Self { seen: file.commits(), conn, file, mark: Mark::Written, synced: 0, copied: 0 };
-        live.mark = if clean { Mark::Clean } else { Mark::Written };
-        if let Some(opened) = &spec.hooks.opened {
-            opened(&mut live.conn, Opened { clean })?;
-            live.end_stray_transaction();
-        }
-        if live.unseen_commits() {
-            if live.marked_clean() {
-                live.clear_mark()?;
-            } else {
-                live.sync()?;
+        let mut live = Self { conn, file, mark: Mark::Written, seen: 0, synced: 0, copied: 0 };
+        match live.start(spec) {
+            Ok(()) => Ok(live),
+            Err(error) => {
+                // As after any failed sync: the next opening must not trust the old blocks.
+                if live.file.sync_failures() > 0 {
+                    live.recover(spec, storage, None)?;
+                }
+                Err(error)
             }
         }
-        Ok(live)
+    }
+
+    fn start(&mut self, spec: &Spec) -> Result<(), VaultError> {
+        set_up(&self.conn, spec)?;
+        let clean = read_mark(&self.conn)?;
+        migrate(&self.conn, spec)?;
+        self.seen = self.file.commits();
+        self.mark = if clean { Mark::Clean } else { Mark::Written };
+        if let Some(opened) = &spec.hooks.opened {
+            opened(&mut self.conn, Opened { clean })?;
+            self.end_stray_transaction();
+        }
+        match (self.unseen_commits(), self.marked_clean()) {
+            (true, true) => self.clear_mark(),
+            (true, false) => self.sync(),
+            (false, _) => Ok(()),
+        }
     }
 
     /// Whether the mark on disk still says that the last closing was clean.
@@ -137,8 +147,8 @@ impl Live {
         }
     }
 
-    /// Closes cleanly: everything in the main file, no log left, the mark set.
-    pub(super) fn close(mut self, spec: &Spec) -> Result<(), VaultError> {
+    /// Before a clean closing: the hook, and the mark, durably with all that was committed.
+    pub(super) fn wind_down(&mut self, spec: &Spec) -> Result<(), VaultError> {
         let hooked = match &spec.hooks.closing {
             Some(closing) => closing(&mut self.conn).map_err(VaultError::from),
             None => Ok(()),
@@ -154,16 +164,18 @@ impl Live {
             _ => Ok(()),
         };
         let synced = self.sync();
-        if hooked.is_err() || settled.is_err() || synced.is_err() {
-            self.abandon();
-            return hooked.and(settled).and(synced);
-        }
+        hooked.and(settled).and(synced)
+    }
+
+    /// Closes cleanly after [`Live::wind_down`]: everything in the main file, no log left.
+    pub(super) fn close(mut self, spec: &Spec) -> Result<(), VaultError> {
         if let Err(error) = self.checkpoint(true) {
             // Everything is durable in the log, and copied after the next opening.
             tracing::warn!(file = %spec.path.display(), %error, "log not copied at closing");
             self.abandon();
             return Ok(());
         }
+        keep_log_at_close(&self.conn, false)?;
         self.conn.close().map_err(|(_, error)| VaultError::from(error))
     }
 
@@ -187,19 +199,21 @@ impl Live {
 
     /// Closes the connection without a checkpoint.
     fn release(self) -> Attached {
-        if let Err(error) =
-            self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-        {
-            tracing::warn!(%error, "the closing copies the log");
-        }
         drop(self.conn);
         self.file
     }
 }
 
+/// Whether closing leaves the log as it is. By itself, SQLite copies and deletes it then; and
+/// to a connection with another file's key every log looks empty, one full of commits too.
+fn keep_log_at_close(conn: &Connection, keep: bool) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, keep).map(drop)
+}
+
 /// Everything that is set for each connection. The VFS wants the exclusive mode before
 /// the first read, so that SQLite keeps its index of the log on the heap.
 fn set_up(conn: &Connection, spec: &Spec) -> Result<(), VaultError> {
+    keep_log_at_close(conn, true)?;
     vfs::without_lookaside(conn);
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.execute_batch(&format!(

@@ -348,12 +348,19 @@ impl Inner {
 
     /// Closes the connection, cleanly if possible.
     fn shut(&self, state: &mut State) -> Result<(), VaultError> {
-        let Some(live) = state.live.take() else { return Ok(()) };
-        if state.sync_failures >= MAX_SYNC_FAILURES {
-            live.abandon();
-            return Err(VaultError::SyncFailed);
+        let Some(live) = &mut state.live else { return Ok(()) };
+        let ready = match state.sync_failures >= MAX_SYNC_FAILURES {
+            true => Err(VaultError::SyncFailed),
+            false => live.wind_down(&self.spec),
+        };
+        let sync_failed = live.file.sync_failures() > 0;
+        match ready {
+            // Without it, a later sync would find nothing open and call it done.
+            Err(_) if sync_failed => drop(self.recover(state, None)),
+            Err(_) => state.live.take().into_iter().for_each(Live::abandon),
+            Ok(()) => return state.live.take().map_or(Ok(()), |live| live.close(&self.spec)),
         }
-        live.close(&self.spec)
+        ready
     }
 
     /// After a failed sync: nothing is known about what was written since the last good

@@ -152,6 +152,18 @@ async fn a_log_ends_where_it_was_changed() {
 }
 
 #[tokio::test]
+async fn an_opening_with_another_key_does_not_delete_the_log() {
+    let (world, path) = crashed().await;
+    let log = world.octets(&log_of(&path)).unwrap();
+    let (page, integrity) = (Key::from_bytes([9; 32]), Key::from_bytes([2; 32]));
+    let pool = Pool::with_storage("test", 1, world.storage());
+    let other = Spec { keys: FileKeys { page, integrity }, ..spec(&path) };
+    let refused = Database::open(&pool, other).await;
+    assert!(matches!(refused, Err(VaultError::Damaged { .. })));
+    assert_eq!(world.octets(&log_of(&path)), Some(log));
+}
+
+#[tokio::test]
 async fn a_changed_log_header_is_damage_and_not_an_empty_log() {
     let (world, path) = crashed().await;
     let octets = world.octets(&log_of(&path)).unwrap();

@@ -137,6 +137,63 @@ async fn one_bad_sync_between_good_ones_is_forgiven() {
     assert_eq!(contents(&database).await.unwrap().len(), 6);
 }
 
+#[tokio::test]
+async fn an_opening_that_could_not_sync_leaves_a_log_written_anew() {
+    let world = World::recording();
+    let path = World::path();
+    let (pool, database) = open(&world, &path).await;
+    insert(&database, 1, 9_000).await.unwrap();
+    database.kill();
+    let reserve = |conn: &mut rusqlite::Connection, _| {
+        conn.execute("INSERT INTO entry VALUES (2, x'00')", []).map(drop)
+    };
+    let hooks = Hooks { opened: Some(Arc::new(reserve)), ..Hooks::default() };
+    world.fail_syncs(1);
+    let before = world.ops().len();
+    let met = Database::open(&pool, Spec { hooks, ..spec(&path) }).await;
+    assert!(matches!(met, Err(VaultError::Io(_))));
+    let anew = |op: &world::Op| matches!(op, world::Op::Rename(_, name) if *name == log_of(&path));
+    assert!(world.ops()[before..].iter().any(anew));
+    let database = Database::open(&pool, spec(&path)).await.unwrap();
+    assert_eq!(contents(&database).await.unwrap().len(), 2);
+    database.kill();
+}
+
+#[tokio::test]
+async fn a_sync_after_a_closing_that_could_not_sync_keeps_its_promise() {
+    let world = Arc::new(World::recording());
+    let path = World::path();
+    let pool = Pool::with_storage("test", 1, world.storage());
+    let closing = Arc::new(tokio::sync::Notify::new());
+    let (disk, told) = (Arc::clone(&world), Arc::clone(&closing));
+    let hooks = Hooks {
+        closing: Some(Arc::new(move |_| {
+            disk.fail_syncs(1);
+            told.notify_one();
+            Ok(())
+        })),
+        ..Hooks::default()
+    };
+    let idle_close = Some(Duration::from_millis(200));
+    let database = Database::open(&pool, Spec { hooks, idle_close, ..spec(&path) }).await.unwrap();
+    insert(&database, 1, 10).await.unwrap();
+    let unsynced = |tx: &rusqlite::Transaction<'_>| {
+        tx.execute("INSERT INTO entry VALUES (2, x'00')", [])?;
+        Ok::<_, VaultError>(())
+    };
+    database.write(unsynced).await.unwrap();
+    closing.notified().await;
+    database.sync().await.unwrap();
+    database.kill();
+    let ops = world.ops();
+    for seed in 0..8 {
+        let (left, _) = World::after_power_cut(&ops, ops.len(), &mut world::Dice::new(seed));
+        let (_pool, database) = open(&left, &path).await;
+        assert_eq!(contents(&database).await.unwrap().len(), 2, "seed {seed}");
+        database.kill();
+    }
+}
+
 /// The same work with every single change of the disk refused once, in turn: what was
 /// answered with `Ok` is there, what was not is not, and the next opening finds it so too,
 /// even after a power cut.
