@@ -118,14 +118,12 @@ fn begun(begin: &AppendBegin) -> Result<Coming, Reply> {
     Ok(Coming { flags, date, octets: Vec::new() })
 }
 
-/// An empty message takes the whole command back (RFC 3502 §3.1). NUL cannot be sent to clients in a BODY literal
-/// (RFC 9051 §9, CHAR8), so that such messages are not stored (RFC 3516 §4.4).
+/// An empty message takes the whole command back (RFC 3502 §3.1). A message with NUL is kept as it is: old mailboxes
+/// have such mail, and it has to be moved here whole. BODY[] gives it out as it came, since a literal counts its octets;
+/// strictly it would take BINARY[] and literal8 (RFC 9051 §9, CHAR8).
 fn check(messages: Vec<Coming>) -> Result<Vec<NewMessage>, Reply> {
     if messages.iter().any(|message| message.octets.is_empty()) {
         return Err(Reply::no("Nothing was appended: a message is empty"));
-    }
-    if messages.iter().any(|message| message.octets.contains(&0)) {
-        return Err(Reply::no("Messages with NUL octets cannot be stored").with(Code::UnknownCte));
     }
     let new = messages.into_iter().map(|message| NewMessage {
         bytes: message.octets.into(),

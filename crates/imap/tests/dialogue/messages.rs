@@ -58,13 +58,22 @@ async fn appends_that_fail_leave_nothing() {
     assert!(client.line().await.starts_with("t NO [TOOBIG]"));
     client.send("t APPEND INBOX {0+}\r\n\r\n").await;
     assert!(client.line().await.starts_with("t NO"));
-    client.send("t APPEND INBOX ~{3+}\r\na\0b\r\n").await;
-    assert!(client.line().await.starts_with("t NO [UNKNOWN-CTE]"));
     client.send("t APPEND INBOX (\\Odd) {3+}\r\na\0b\r\n").await;
     assert!(client.line().await.starts_with("t BAD"));
     assert_eq!(client.ok("STATUS INBOX (MESSAGES)").await, ["* STATUS INBOX (MESSAGES 0)"]);
     client.send("t APPEND INBOX ~{6+}\r\na: b\r\n\r\n").await;
     assert!(client.line().await.starts_with("t OK [APPENDUID "));
+}
+
+#[tokio::test]
+async fn a_message_with_nul_is_kept_as_it_is() {
+    let world = World::with(|settings| settings.auth.allow_cleartext = true).await;
+    let mut client = world.log_in().await;
+    client.send("t APPEND INBOX ~{11+}\r\na: b\r\n\r\nc\0d\r\n").await;
+    assert!(client.line().await.starts_with("t OK [APPENDUID "));
+    client.ok("SELECT INBOX").await;
+    let lines = client.ok("FETCH 1 BODY.PEEK[TEXT]").await.join("\n");
+    assert!(lines.contains("BODY[TEXT] {3}") && lines.contains("c\0d"), "{lines:?}");
 }
 
 #[tokio::test]
