@@ -6,15 +6,19 @@ use std::time::{Duration, Instant};
 use letterlock_address::Mailbox;
 use letterlock_directory::{Account, AccountState, Directory};
 use letterlock_guard::Guard;
-use letterlock_mailbox::{Handle, Mailboxes};
+use letterlock_mailbox::{AccountState as MailboxState, Handle, Mailboxes};
 use letterlock_vault::slot::{self, Argon2Cost, SlotError};
 use letterlock_vault::{AccountId, AccountKey, ServerKey, Slot, SlotKind};
 use tokio::sync::Semaphore;
+use tokio::sync::broadcast::error::RecvError;
 use zeroize::Zeroizing;
 
 use crate::Credential;
 use crate::keys::Keys;
 use crate::sessions::{Peer, Session, SessionInfo, Sessions};
+
+/// How long a login that unlocks a mailbox waits for the mail that was parked.
+const ARRIVAL: Duration = Duration::from_millis(150);
 
 /// What the configuration says about logging in.
 #[derive(Clone, Debug)]
@@ -265,7 +269,21 @@ impl Login {
         }
         let handle = self.unlock(account, &key).await?;
         handle.remember(secret);
+        self.let_mail_arrive(account.id).await;
         Ok(handle)
+    }
+
+    /// What came while the owner was away is usually filed within milliseconds: then the first
+    /// look at INBOX shows it. A long backlog is not waited for.
+    async fn let_mail_arrive(&self, account: AccountId) {
+        let mut events = self.mailboxes.events();
+        let filed = async {
+            while self.mailboxes.state(account) == MailboxState::Draining
+                && !matches!(events.recv().await, Err(RecvError::Closed))
+            {}
+        };
+        // Late is no error: the rest is announced to the session as it comes.
+        let _ = tokio::time::timeout(ARRIVAL, filed).await;
     }
 
     /// Tries the secret on the slots that its form allows: a main password never meets

@@ -183,6 +183,7 @@ async fn starting_over_gives_a_new_mailbox_that_works() {
     let session = world.log_in("ann@a.test", PASSWORD).await.unwrap();
     world.send("ann@a.test", Origin::Inbound).await;
     until("it is filed", async || world.inbox(&session).await == 1).await;
+    until("it is settled", async || world.show("ann@a.test").await.parked == 0).await;
     // Many durable points, and the directory knows of them.
     for _ in 0..5 {
         session.mailbox.sync().await.unwrap();
