@@ -35,6 +35,12 @@ impl Process {
         Ok(Duration::from_nanos(nanos))
     }
 
+    /// Files, sockets and the like that it has open.
+    pub(crate) fn open_files(self) -> anyhow::Result<f64> {
+        let path = format!("/proc/{}/fd", self.0);
+        Ok(std::fs::read_dir(&path).with_context(|| path)?.count() as f64)
+    }
+
     /// Resident memory in KiB.
     pub(crate) fn resident(self) -> anyhow::Result<f64> {
         number(&self.file("status")?, "VmRSS:")

@@ -21,6 +21,10 @@ pub(crate) struct Brought {
     pub(crate) status: Option<u32>,
     /// Octets in literals.
     pub(crate) literals: u64,
+    /// Numbers in a `SEARCH` response.
+    pub(crate) hits: u32,
+    /// `HIGHESTMODSEQ` of a response code.
+    pub(crate) modseq: Option<u64>,
 }
 
 impl Client {
@@ -53,6 +57,27 @@ impl Client {
         literal.extend_from_slice(b"\r\n");
         let tag = self.send(&format!("APPEND INBOX {{{}+}}", message.len()), &literal).await?;
         self.finish(&tag, "APPEND").await.map(drop)
+    }
+
+    /// One APPEND of several messages (RFC 3502).
+    pub(crate) async fn append_all(&mut self, messages: &[Vec<u8>]) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        for (place, message) in messages.iter().enumerate() {
+            if place > 0 {
+                text.extend_from_slice(format!(" {{{}+}}\r\n", message.len()).as_bytes());
+            }
+            text.extend_from_slice(message);
+        }
+        text.extend_from_slice(b"\r\n");
+        let first = messages.first().map_or(0, Vec::len);
+        let tag = self.send(&format!("APPEND INBOX {{{first}+}}"), &text).await?;
+        self.finish(&tag, "APPEND").await.map(drop)
+    }
+
+    /// Waits for an untagged response that holds this text.
+    pub(crate) async fn until(&mut self, wanted: &[u8]) -> anyhow::Result<()> {
+        while memchr::memmem::find(self.wire.line().await?, wanted).is_none() {}
+        Ok(())
     }
 
     /// How many messages INBOX has.
@@ -92,6 +117,7 @@ impl Client {
             let line = self.wire.line().await?;
             if let Some(rest) = line.strip_prefix(tag.as_bytes()) {
                 if rest.starts_with(b" OK") {
+                    brought.modseq = modseq(line).or(brought.modseq);
                     return Ok(brought);
                 }
                 let verb = command.split(' ').next().unwrap_or_default();
@@ -99,6 +125,8 @@ impl Client {
             }
             brought.fetched += u32::from(is_fetch(line));
             brought.status = status(line).or(brought.status);
+            brought.hits += hits(line);
+            brought.modseq = modseq(line).or(brought.modseq);
             let mut literal = announced(line);
             while let Some(length) = literal {
                 brought.literals += length as u64;
@@ -122,6 +150,19 @@ fn status(line: &[u8]) -> Option<u32> {
     line.rsplit_once("(MESSAGES ")?.1.strip_suffix(')')?.parse().ok()
 }
 
+/// How many numbers `* SEARCH 1 2 3` brings.
+fn hits(line: &[u8]) -> u32 {
+    let Some(rest) = line.strip_prefix(b"* SEARCH") else { return 0 };
+    u32::try_from(memchr::memchr_iter(b' ', rest).count()).unwrap_or(u32::MAX)
+}
+
+/// `[HIGHESTMODSEQ 17]`
+fn modseq(line: &[u8]) -> Option<u64> {
+    const NAME: &[u8] = b"[HIGHESTMODSEQ ";
+    let rest = &line[memchr::memmem::find(line, NAME)? + NAME.len()..];
+    std::str::from_utf8(&rest[..memchr::memchr(b']', rest)?]).ok()?.parse().ok()
+}
+
 /// The length of the literal that a line announces at its end.
 fn announced(line: &[u8]) -> Option<usize> {
     let inner = line.strip_suffix(b"}")?;
@@ -142,5 +183,8 @@ mod tests {
         assert_eq!(status(b"* LIST () \"/\" INBOX"), None);
         assert_eq!(announced(b"* 1 FETCH (BODY[] {345}"), Some(345));
         assert_eq!(announced(b"* OK {x}"), None);
+        assert_eq!(hits(b"* SEARCH 1 22 333"), 3);
+        assert_eq!(hits(b"* SEARCH"), 0);
+        assert_eq!(modseq(b"* OK [HIGHESTMODSEQ 17] Highest"), Some(17));
     }
 }

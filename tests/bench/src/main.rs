@@ -3,10 +3,13 @@
 //! Each command starts the given binary in a temporary folder on free loopback ports, puts a bounded load on it,
 //! prints a table (or JSON) and stops. Nothing leaves the machine. What the figures mean stands in README.md.
 
+mod accounts;
 mod delivery;
 mod gauge;
 mod idle;
 mod imap;
+mod import;
+mod mailbox;
 mod messages;
 mod read;
 mod report;
@@ -38,6 +41,12 @@ enum Command {
     Idle(idle::Options),
     /// A large mailbox over IMAP: APPEND, SELECT, FETCH, STORE
     Read(read::Options),
+    /// A very large mailbox: lists, changes, searches, expunge; how long each step takes
+    Mailbox(mailbox::Options),
+    /// Many messages through APPEND, and what other sessions of the account notice of it
+    Import(import::Options),
+    /// Many accounts of which some are in use: memory, open files, what opening and closing costs
+    Accounts(accounts::Options),
 }
 
 /// What every command takes.
@@ -68,6 +77,9 @@ async fn main() -> anyhow::Result<()> {
         Command::Delivery(options) => (options.title(), options.common.clone()),
         Command::Idle(options) => (options.title(), options.common.clone()),
         Command::Read(options) => (options.title(), options.common.clone()),
+        Command::Accounts(options) => (options.title(), options.common.clone()),
+        Command::Import(options) => (options.title(), options.common.clone()),
+        Command::Mailbox(options) => (options.title(), options.common.clone()),
     };
     let limit = Duration::from_secs(common.time_limit);
     // Whatever ends this, the server ends with it: dropping the future drops the stage.
@@ -89,6 +101,9 @@ async fn all(command: &Command, runs: u32) -> anyhow::Result<Vec<Figures>> {
             Command::Delivery(options) => delivery::run(options).await?,
             Command::Idle(options) => idle::run(options).await?,
             Command::Read(options) => read::run(options).await?,
+            Command::Accounts(options) => accounts::run(options).await?,
+            Command::Import(options) => import::run(options).await?,
+            Command::Mailbox(options) => mailbox::run(options).await?,
         });
     }
     Ok(figures)

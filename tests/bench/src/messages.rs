@@ -63,6 +63,7 @@ pub(crate) fn message(number: u32, to: &str, size: usize) -> Vec<u8> {
         random.next(),
     );
     let end = format!("--{boundary}--\r\n");
+    text.push_str(&format!("Reference {}\r\n", reference(number)));
     let middle = text.len() + size.saturating_sub(text.len() + end.len()) / 2;
     prose(&mut text, middle, &mut random);
     text.push_str(&format!(
@@ -71,6 +72,11 @@ pub(crate) fn message(number: u32, to: &str, size: usize) -> Vec<u8> {
     prose(&mut text, size.saturating_sub(end.len()), &mut random);
     text.push_str(&end);
     text.into_bytes()
+}
+
+/// A word that stands in the text of every hundredth message and nowhere else: for searches.
+pub(crate) fn reference(number: u32) -> String {
+    format!("ref{:02}q", number % 100)
 }
 
 /// Adds lines until the text has this length, or a few octets more.
