@@ -40,7 +40,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Figures> {
     .await?;
     let mut figures = Figures::default();
     let start = Instant::now();
-    stage.server.restart().await?;
+    stage.restart().await?;
     figures.add("restart", "ms", start.elapsed().as_secs_f64() * 1e3);
     let process = stage.process()?;
     process.quiet().await?;

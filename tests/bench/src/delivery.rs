@@ -198,7 +198,7 @@ async fn connect(options: &Options, stage: &Stage) -> anyhow::Result<Vec<smtp::C
     let tls = options.tls.then_some(&stage.tls);
     let mut clients = Vec::new();
     for _ in 0..options.connections {
-        let address = stage.server.smtp();
+        let address = stage.smtp()?;
         clients.push(smtp::Client::connect(address, HOST, tls, options.lockstep).await?);
     }
     Ok(clients)

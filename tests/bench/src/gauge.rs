@@ -8,29 +8,49 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::fs::{major, minor};
 
-/// A process by its number, of this user.
+/// A process by its number, and all that it started.
 #[derive(Clone, Copy)]
-pub(crate) struct Process(u32);
+pub(crate) struct Process(u32, Option<u32>);
 
 impl Process {
     pub(crate) fn new(pid: u32) -> Self {
-        Self(pid)
+        Self(pid, None)
+    }
+
+    /// A server of two programs.
+    pub(crate) fn several(pid: u32, others: &[u32]) -> Self {
+        Self(pid, others.first().copied())
+    }
+
+    /// It and its children, their children and so on. A server of many processes is measured as a whole.
+    fn family(self) -> Vec<Self> {
+        let mut family = vec![Self::new(self.0)];
+        family.extend(self.1.map(Self::new));
+        let mut next = 0;
+        while let Some(member) = family.get(next) {
+            let path = format!("/proc/{0}/task/{0}/children", member.0);
+            let children = std::fs::read_to_string(path).unwrap_or_default();
+            let numbers =
+                children.split_ascii_whitespace().filter_map(|number| number.parse().ok());
+            family.extend(numbers.map(Self::new));
+            next += 1;
+        }
+        family
     }
 
     /// This process.
     pub(crate) fn own() -> Self {
-        Self(std::process::id())
+        Self::new(std::process::id())
     }
 
-    /// User and system time of all its threads so far, in steps of the kernel's clock tick (10 ms as a rule).
+    /// User and system time of all its threads so far, and of the children that it waited for, in steps of the
+    /// kernel's clock tick (10 ms as a rule).
     pub(crate) fn cpu(self) -> anyhow::Result<Duration> {
-        let stat = self.file("stat")?;
-        // The name in brackets may hold anything; utime and stime are the 12th and 13th field after it.
-        let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
-        let mut fields = fields.split_ascii_whitespace().skip(11);
-        let mut next = || fields.next().and_then(|field| field.parse::<u64>().ok());
-        let ticks = next().zip(next()).map(|(user, system)| user + system);
-        let ticks = ticks.context("/proc/PID/stat has no times")?;
+        let mut ticks = own_ticks(&self.file("stat")?)?;
+        // A child may end while it is looked at; its parent then has its time.
+        let children = self.family().into_iter().skip(1);
+        ticks +=
+            children.filter_map(|child| own_ticks(&child.file("stat").ok()?).ok()).sum::<u64>();
         let nanos = ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second();
         Ok(Duration::from_nanos(nanos))
     }
@@ -41,24 +61,34 @@ impl Process {
         Ok(std::fs::read_dir(&path).with_context(|| path)?.count() as f64)
     }
 
-    /// Resident memory in KiB.
+    /// Resident memory in KiB; pages that several processes share count for each of them.
     pub(crate) fn resident(self) -> anyhow::Result<f64> {
-        number(&self.file("status")?, "VmRSS:")
+        self.sum("status", "VmRSS:")
     }
 
     /// The most resident memory since the start or since [`Process::reset_peak`], in KiB.
     pub(crate) fn peak(self) -> anyhow::Result<f64> {
-        number(&self.file("status")?, "VmHWM:")
+        self.sum("status", "VmHWM:")
     }
 
     pub(crate) fn reset_peak(self) -> anyhow::Result<()> {
-        let path = format!("/proc/{}/clear_refs", self.0);
-        std::fs::write(&path, "5").with_context(|| path)
+        for member in self.family() {
+            // Whoever ended meanwhile has no peak.
+            let _ = std::fs::write(format!("/proc/{}/clear_refs", member.0), "5");
+        }
+        Ok(())
     }
 
     /// Octets that it had written to the disk, or that wait to be.
     pub(crate) fn written(self) -> anyhow::Result<f64> {
-        number(&self.file("io")?, "write_bytes:")
+        self.sum("io", "write_bytes:")
+    }
+
+    fn sum(self, file: &str, key: &str) -> anyhow::Result<f64> {
+        let own = number(&self.file(file)?, key)?;
+        let children = self.family().into_iter().skip(1);
+        let theirs = children.filter_map(|child| number(&child.file(file).ok()?, key).ok());
+        Ok(own + theirs.sum::<f64>())
     }
 
     fn file(self, name: &str) -> anyhow::Result<String> {
@@ -78,6 +108,18 @@ impl Process {
             before = now;
         }
         Ok(())
+    }
+}
+
+/// utime, stime, cutime and cstime of `/proc/PID/stat`.
+fn own_ticks(stat: &str) -> anyhow::Result<u64> {
+    // The name in brackets may hold anything; the four times begin with the 12th field after it.
+    let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
+    let times = fields.split_ascii_whitespace().skip(11).take(4);
+    let times: Vec<u64> = times.filter_map(|field| field.parse().ok()).collect();
+    match times.len() {
+        4 => Ok(times.iter().sum()),
+        _ => Err(anyhow::anyhow!("/proc/PID/stat has no times")),
     }
 }
 

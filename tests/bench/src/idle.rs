@@ -76,10 +76,9 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Figures> {
     .await?;
     let mut figures = Figures::default();
     // The commands that made the accounts left their traces: measure a server that was just started.
-    stage.server.terminate().await?;
     let start = Instant::now();
-    stage.server.start().await?;
-    figures.add("start until all ports answer", "ms", start.elapsed().as_secs_f64() * 1e3);
+    stage.restart().await?;
+    figures.add("restart until all ports answer", "ms", start.elapsed().as_secs_f64() * 1e3);
     let process = stage.process()?;
     process.quiet().await?;
     figures.add("memory, nobody logged in", "MiB", process.resident()? / 1024.0);
@@ -129,7 +128,7 @@ async fn open(stage: &Stage, options: &Options, count: u32) -> anyhow::Result<Ve
             sessions.extend(finished(&mut tasks).await?);
         }
         let account = stage.accounts[number as usize % stage.accounts.len()].clone();
-        let (address, tls, doing) = (stage.server.imaps(), stage.tls.clone(), options.doing);
+        let (address, tls, doing) = (stage.imaps(), stage.tls.clone(), options.doing);
         tasks.spawn(async move {
             let user = &account.address;
             let mut client = Client::login(address, Some(&tls), user, &account.password).await?;

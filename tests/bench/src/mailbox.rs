@@ -50,7 +50,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Figures> {
     .await?;
     let mut watch = Watch { process: stage.process()?, figures: Figures::default() };
     fill(options, &stage, &mut watch).await?;
-    stage.server.restart().await?;
+    stage.restart().await?;
     watch.process = stage.process()?;
     watch.process.quiet().await?;
 

@@ -11,6 +11,7 @@ mod imap;
 mod import;
 mod mailbox;
 mod messages;
+mod peer;
 mod read;
 mod report;
 mod smtp;
@@ -53,8 +54,11 @@ enum Command {
 #[derive(Args, Clone)]
 struct Common {
     /// The letterlock binary, a release build
-    #[arg(long, value_name = "PATH")]
-    binary: PathBuf,
+    #[arg(long, value_name = "PATH", required_unless_present = "peer", conflicts_with = "peer")]
+    binary: Option<PathBuf>,
+    /// Another server that runs already, as `peers/start` describes it in a file, in place of Letterlock
+    #[arg(long, value_name = "FILE")]
+    peer: Option<PathBuf>,
     /// How often to measure, each time with a new server; medians are shown
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: u32,

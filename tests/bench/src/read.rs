@@ -57,7 +57,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Figures> {
     let mut watch = Watch { process: stage.process()?, figures: Figures::default() };
     fill(options, &stage, &mut watch).await?;
 
-    stage.server.restart().await?;
+    stage.restart().await?;
     watch.process = stage.process()?;
     let mut client = login(options, &stage).await?;
     watch.process.quiet().await?;
@@ -171,5 +171,5 @@ async fn login(options: &Options, stage: &Stage) -> anyhow::Result<Client> {
         return stage.reader(&stage.accounts[0]).await;
     }
     let account = &stage.accounts[0];
-    Client::login(stage.server.imap(), None, &account.address, &account.password).await
+    Client::login(stage.imap()?, None, &account.address, &account.password).await
 }

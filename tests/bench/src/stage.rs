@@ -1,8 +1,9 @@
 //! What a load needs: a server, the DNS that it asks, and accounts.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use letterlock_testkit::dns::{DnsServer, RecordType, Zone};
 use letterlock_testkit::server::{Letterlock, Setup};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -10,6 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::Common;
 use crate::gauge::Process;
 use crate::messages::{self, Signer};
+use crate::peer::Peer;
 use crate::wire::Tls;
 
 /// The local domain.
@@ -44,12 +46,17 @@ pub(crate) struct Account {
     pub(crate) password: String,
 }
 
-/// A running server with its surroundings; dropping it ends and removes everything.
+/// A running server with its surroundings; dropping it ends and removes everything, except a peer, which its own
+/// script ends.
 pub(crate) struct Stage {
-    pub(crate) server: Letterlock,
+    server: Server,
     pub(crate) accounts: Vec<Account>,
     pub(crate) tls: Tls,
-    dns: DnsServer,
+}
+
+enum Server {
+    Letterlock { server: Box<Letterlock>, dns: DnsServer },
+    Peer(Peer),
 }
 
 impl Stage {
@@ -57,11 +64,15 @@ impl Stage {
     /// limits.
     pub(crate) async fn start(plan: Plan<'_>) -> anyhow::Result<Self> {
         allow_many_files()?;
+        if let Some(file) = &plan.common.peer {
+            return Self::peer(Peer::read(file)?, plan.accounts);
+        }
         // The parents too: the walk to the organisational domain (RFC 9989 §4.10) asks `test` in vain each time.
         let parents = [".", "test"].map(|origin| Zone::signed(origin).ttl(plan.ttl));
         let zones = parents.into_iter().chain([sender_zone(plan.signer, plan.ttl)]);
         let dns = DnsServer::start(zones)?;
-        let mut setup = Setup::new(std::path::absolute(&plan.common.binary)?)
+        let binary = plan.common.binary.as_ref().context("--binary")?;
+        let mut setup = Setup::new(std::path::absolute(binary)?)
             .dns(&dns)
             .unset("auth", "argon2_memory")
             .set("log", "level", "\"info\"")
@@ -79,31 +90,77 @@ impl Stage {
             accounts.push(Account { address, password });
         }
         let tls = Tls { config: server.client_tls()?, name: server.hostname().to_owned() };
-        Ok(Self { server, accounts, tls, dns })
+        Ok(Self { server: Server::Letterlock { server: Box::new(server), dns }, accounts, tls })
+    }
+
+    fn peer(peer: Peer, accounts: u32) -> anyhow::Result<Self> {
+        let config = letterlock_testkit::ca::trusting_client_config()?;
+        let tls = Tls { config, name: peer.name.clone() };
+        let accounts = (0..accounts).map(|number| peer.account(number)).collect();
+        Ok(Self { server: Server::Peer(peer), accounts, tls })
     }
 
     /// The server's process.
     pub(crate) fn process(&self) -> anyhow::Result<Process> {
-        Ok(Process::new(self.server.pid().context("the server does not run")?))
+        Ok(match &self.server {
+            Server::Letterlock { server, .. } => {
+                Process::new(server.pid().context("the server does not run")?)
+            }
+            Server::Peer(peer) => Process::several(peer.pid, &peer.others),
+        })
     }
 
     /// The folder of the server's files.
     pub(crate) fn folder(&self) -> &Path {
-        self.server.data_dir()
+        match &self.server {
+            Server::Letterlock { server, .. } => server.data_dir(),
+            Server::Peer(peer) => &peer.folder,
+        }
+    }
+
+    pub(crate) fn smtp(&self) -> anyhow::Result<SocketAddr> {
+        match &self.server {
+            Server::Letterlock { server, .. } => Ok(server.smtp()),
+            Server::Peer(peer) => peer.smtp.context("this peer has no SMTP"),
+        }
+    }
+
+    pub(crate) fn imaps(&self) -> SocketAddr {
+        match &self.server {
+            Server::Letterlock { server, .. } => server.imaps(),
+            Server::Peer(peer) => peer.imaps,
+        }
+    }
+
+    /// IMAP that begins without TLS.
+    pub(crate) fn imap(&self) -> anyhow::Result<SocketAddr> {
+        match &self.server {
+            Server::Letterlock { server, .. } => Ok(server.imap()),
+            Server::Peer(_) => bail!("a peer is measured over TLS"),
+        }
+    }
+
+    /// Starts Letterlock anew, so that nothing is cached; a peer goes on, and its figures say "first" of a session.
+    pub(crate) async fn restart(&mut self) -> anyhow::Result<()> {
+        match &mut self.server {
+            Server::Letterlock { server, .. } => server.restart().await,
+            Server::Peer(_) => Ok(()),
+        }
     }
 
     /// How often the server asked for the texts that SPF, DKIM and DMARC need. What it has in its cache does not count.
     pub(crate) fn questions(&self) -> f64 {
         let prefixes = ["", "mx.", "_dmarc.", "bench._domainkey."];
         let names = prefixes.map(|prefix| format!("{prefix}{}", messages::DOMAIN));
-        let asked = |name: &str| self.dns.asked(name, RecordType::TXT) as f64;
+        let Server::Letterlock { dns, .. } = &self.server else { return 0.0 };
+        let asked = |name: &str| dns.asked(name, RecordType::TXT) as f64;
         names.iter().map(|name| asked(name)).sum::<f64>() + asked("_dmarc.test")
     }
 
     /// An IMAP session over TLS.
     pub(crate) async fn reader(&self, account: &Account) -> anyhow::Result<crate::imap::Client> {
         let Account { address, password } = account;
-        crate::imap::Client::login(self.server.imaps(), Some(&self.tls), address, password).await
+        crate::imap::Client::login(self.imaps(), Some(&self.tls), address, password).await
     }
 }
 
