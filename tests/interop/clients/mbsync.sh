@@ -28,7 +28,7 @@ sample down; sample up
 curl --silent --show-error --ssl-reqd --cacert "$ca" --url "smtp://$host:$smtp" --mail-from a@example.org --mail-rcpt "$user" -T "$work/down.eml"
 eventually holds 1
 sync
-got=$(ls "$work"/mail/INBOX/new/* "$work"/mail/INBOX/cur/* 2>/dev/null); [ "$(wc -l <<<"$got")" = 1 ]
+got=$(find "$work"/mail/INBOX/new "$work"/mail/INBOX/cur -type f); [ "$(wc -l <<<"$got")" = 1 ]
 same_message_lf "$work/down.eml" "$got"
 [ -d "$work/mail/Sent" ] && [ -d "$work/mail/Archive" ]
 # Flags and a new message go up.
@@ -50,7 +50,6 @@ P
 # A flag and a deletion come down.
 sync
 ls "$work"/mail/INBOX/cur | grep -q ':2,.*R'
-[ -z "$(ls "$work"/mail/Projects/cur "$work"/mail/Projects/new | grep up || true)" ]
 [ "$(find "$work/mail/Projects" -type f -path '*/[cn][ue][rw]/*' | wc -l)" = 0 ]
 # A deletion goes up.
 rm "$work"/mail/INBOX/cur/*; sync
