@@ -377,3 +377,62 @@ async fn unique_ids_of_pop3_and_uids_of_imap_stay_over_a_restart() -> Result<()>
     ensure!(pop.multi("UIDL").await? == ids);
     pop.quit().await
 }
+
+/// The number after a word in one of the lines.
+fn number(lines: &[String], word: &str) -> Result<u64> {
+    let line =
+        lines.iter().find(|line| line.contains(word)).with_context(|| format!("{lines:?}"))?;
+    let rest = line.split(word).nth(1).unwrap_or_default().trim_start_matches([' ', '(']);
+    Ok(rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default().parse()?)
+}
+
+/// QRESYNC over a restart in between: what came, changed and went is told, and nothing else.
+#[tokio::test]
+async fn a_client_that_comes_back_is_told_what_happened_meanwhile() -> Result<()> {
+    let mut place = place(|setup| setup).await?;
+    for subject in ["one", "two", "three"] {
+        deliver(&place.server, ANN, subject).await?;
+    }
+    let mut client = place.server.imap_client(ANN, &place.password).await?;
+    wait_for_mail(&mut client, "INBOX", 3).await?;
+    let lines = client.select("INBOX").await?;
+    let (validity, known) = (number(&lines, "UIDVALIDITY")?, number(&lines, "HIGHESTMODSEQ")?);
+    client.logout().await?;
+    let mut other = place.server.imap_client(ANN, &place.password).await?;
+    other.select("INBOX").await?;
+    other.command("STORE 1 +FLAGS (\\Flagged)").await?;
+    other.command("STORE 2 +FLAGS (\\Deleted)").await?;
+    other.command("EXPUNGE").await?;
+    deliver(&place.server, ANN, "four").await?;
+    wait_for_mail(&mut other, "INBOX", 3).await?;
+    other.logout().await?;
+    place.server.restart().await?;
+    let mut client = place.server.imap_client(ANN, &place.password).await?;
+    client.command("ENABLE QRESYNC").await?;
+    let command = format!("SELECT INBOX (QRESYNC ({validity} {known}))");
+    let lines = client.command(&command).await?;
+    ensure!(has(&lines, "VANISHED (EARLIER) 2"), "{lines:?}");
+    let told: Vec<&String> = lines.iter().filter(|line| line.contains(" FETCH (")).collect();
+    ensure!(told.len() == 2, "{lines:?}");
+    ensure!(told[0].contains("UID 1 FLAGS (\\Flagged"), "{told:?}");
+    ensure!(told[1].contains("UID 4 FLAGS ("), "{told:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_capability_that_is_switched_off_is_gone() -> Result<()> {
+    let off = "[\"SORT\", \"COMPRESS=DEFLATE\"]";
+    let place = place(|setup| setup.set("imap", "disabled_capabilities", off)).await?;
+    let mut client = place.server.imap_client(ANN, &place.password).await?;
+    let lines = client.command("CAPABILITY").await?;
+    ensure!(has(&lines, " THREAD=REFERENCES") && has(&lines, " QRESYNC"), "{lines:?}");
+    ensure!(!has(&lines, " SORT") && !has(&lines, "COMPRESS"), "{lines:?}");
+    client.select("INBOX").await?;
+    let refused = client.try_command("SORT (DATE) UTF-8 ALL").await?;
+    ensure!(refused.last().is_some_and(|line| line.starts_with("BAD")), "{refused:?}");
+    ensure!(
+        has(&client.command("THREAD REFERENCES UTF-8 ALL").await?, "THREAD"),
+        "an empty answer"
+    );
+    Ok(())
+}

@@ -8,6 +8,8 @@ mod json;
 mod letter;
 #[path = "support/mail.rs"]
 mod mail;
+#[path = "locked/parked.rs"]
+mod parked;
 #[path = "support/place.rs"]
 mod place;
 #[path = "support/refused.rs"]

@@ -2,6 +2,8 @@
 
 #[path = "support/json.rs"]
 mod json;
+#[path = "two_servers/killed.rs"]
+mod killed;
 #[path = "support/letter.rs"]
 mod letter;
 #[path = "support/mail.rs"]

@@ -1,4 +1,5 @@
-//! Mail addresses: [`Domain`], [`LocalPart`], [`Mailbox`] and the two SMTP paths.
+//! Mail addresses: [`Domain`], [`LocalPart`], [`Mailbox`], the two SMTP paths, and the rewriting of senders when mail
+//! is passed on ([`Srs`]).
 //!
 //! One strict grammar serves every caller: RFC 5321 §4.1.2 with the extensions of RFC 6531 §3.3
 //! (SMTPUTF8), without comments, folding white space or display names. What a type holds is
@@ -13,6 +14,7 @@ mod error;
 mod local;
 mod mailbox;
 mod path;
+mod srs;
 mod text;
 
 pub use domain::Domain;
@@ -20,3 +22,4 @@ pub use error::AddressError;
 pub use local::LocalPart;
 pub use mailbox::Mailbox;
 pub use path::{ForwardPath, ReversePath};
+pub use srs::{Srs, SrsError, is_rewritten};

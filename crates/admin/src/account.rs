@@ -12,17 +12,23 @@ use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Slot, SlotKind, sl
 
 use crate::credentials::password_or_made;
 use crate::domain::{parse_address, parse_domain};
+use crate::progress::Reporter;
+use crate::rotate::Asked;
 use crate::{
-    AccountChange, AccountDetails, AccountRequest, AccountRow, Admin, AdminError, NewSecret,
+    AccountChange, AccountDetails, AccountRequest, AccountRow, Admin, AdminError, NewSecret, Quota,
     Response, Secret, SessionRow,
 };
 
 impl Admin {
     /// Carries out `account …`.
-    pub(crate) async fn account(&self, request: AccountRequest) -> Result<Response, AdminError> {
+    pub(crate) async fn account(
+        &self,
+        request: AccountRequest,
+        reporter: &Reporter,
+    ) -> Result<Response, AdminError> {
         match request {
-            AccountRequest::Add { address, password, server_held, name } => {
-                self.add_account(&address, password, server_held, name).await
+            AccountRequest::Add { address, password, server_held, name, quota } => {
+                self.add_account(&address, password, server_held, name, quota).await
             }
             AccountRequest::List { domain } => self.list_accounts(domain.as_deref()),
             AccountRequest::Show { address } => self.show_account(&address).await,
@@ -33,17 +39,22 @@ impl Admin {
             AccountRequest::Recovery { address, unlock } => {
                 self.new_recovery_key(&address, unlock).await
             }
+            AccountRequest::Rotate { address, password, unlock, new_account_key } => {
+                self.rotate(&address, Asked { password, unlock, new_account_key }, reporter).await
+            }
             AccountRequest::Lock { address } => {
                 let account = self.find_account(&address)?;
                 self.mailboxes.lock(account.id).await?;
                 Ok(Response::Done(format!("{} is locked, its sessions are ended", account.address)))
             }
-            AccountRequest::Disable { address } => {
+            AccountRequest::Disable { address, mail } => {
                 let account = self.find_account(&address)?;
-                self.disable(&account).await?;
+                self.disable(&account, mail).await?;
+                let state = AccountState::Disabled(mail);
                 Ok(Response::Done(format!(
-                    "{} is disabled: no logins, mail for it is refused",
-                    account.address
+                    "{} is disabled: no logins, mail for it is {}",
+                    account.address,
+                    mail_name(state)
                 )))
             }
             AccountRequest::Offboard { address } => self.offboard(&address).await,
@@ -65,6 +76,7 @@ impl Admin {
         password: Option<Secret>,
         server_held: bool,
         name: Option<String>,
+        quota: Quota,
     ) -> Result<Response, AdminError> {
         let address = parse_address(address)?;
         let snapshot = self.directory.snapshot();
@@ -88,6 +100,8 @@ impl Admin {
             let (text, slot) = slot::recovery(id, 1, &key);
             slots.push(named(slot, "recovery"));
             shown.push(new_secret("recovery-key", Secret::new(text.to_string())));
+            let organisation = self.login.organisation_slot(id, 2, &key);
+            slots.extend(organisation.map(|slot| named(slot, "organisation")));
         }
         let mode = if server_held { KeyMode::ServerHeld } else { KeyMode::UserHeld };
         // The file is there before anybody can know the account; what is left of a crash in
@@ -97,7 +111,7 @@ impl Admin {
             id,
             address: address.clone(),
             keys: AccountKeys { mode, secrets: wrapped, slots },
-            quota: None,
+            quota: quota.octets(),
             display_name: name.filter(|name| !name.is_empty()),
             created_at: Timestamp::now(),
         };
@@ -141,6 +155,8 @@ impl Admin {
             keys: account.mode.as_str().into(),
             state: if account.state == AccountState::Enabled { "enabled" } else { "disabled" }
                 .into(),
+            mail: mail_name(account.state).into(),
+            quota: account.quota,
             mailbox: state_name(self.mailboxes.state(account.id)).into(),
         }
     }
@@ -159,7 +175,10 @@ impl Admin {
         Ok(Response::Account(AccountDetails {
             row: self.account_row(&account),
             name: account.display_name.clone(),
-            used: self.mailboxes.usage(account.id).await?.map(|used| used + waiting.octets),
+            used: match self.mailboxes.usage(account.id).await? {
+                Some(used) => Some(used.saturating_add(waiting.octets)),
+                None => self.directory.known_usage(account.id),
+            },
             parked: waiting.messages,
             created: account.created_at.to_string(),
             credentials: credentials.collect(),
@@ -178,21 +197,25 @@ impl Admin {
                 .set_display_name(account.id, Some(name).filter(|name| !name.is_empty()))
                 .await?;
         }
+        if let Some(quota) = change.quota {
+            self.directory.set_quota(account.id, quota.octets()).await?;
+            if let Some(handle) = self.mailboxes.handle(account.id) {
+                handle.set_quota(quota.octets());
+            }
+        }
         match change.enabled {
             Some(true) => {
                 self.directory.set_account_state(account.id, AccountState::Enabled).await?;
                 self.adopt_waiting(&account.address.domain).await;
             }
-            Some(false) => self.disable(&account).await?,
+            Some(false) => self.disable(&account, Disabled::Refuse).await?,
             None => {}
         }
         Ok(Response::Done(format!("account {} changed", account.address)))
     }
 
-    async fn disable(&self, account: &Account) -> Result<(), AdminError> {
-        self.directory
-            .set_account_state(account.id, AccountState::Disabled(Disabled::Refuse))
-            .await?;
+    async fn disable(&self, account: &Account, mail: Disabled) -> Result<(), AdminError> {
+        self.directory.set_account_state(account.id, AccountState::Disabled(mail)).await?;
         Ok(self.mailboxes.lock(account.id).await?)
     }
 
@@ -200,7 +223,7 @@ impl Admin {
     /// use while the account is disabled: so it can be handed over or brought back.
     async fn offboard(&self, address: &str) -> Result<Response, AdminError> {
         let account = self.find_account(address)?;
-        self.disable(&account).await?;
+        self.disable(&account, Disabled::Refuse).await?;
         // One may have been added meanwhile; from now on nobody can log in to ask for more.
         let account = self.find_account(address)?;
         let mut removed = 0;
@@ -263,6 +286,15 @@ pub(crate) fn new_secret(kind: &str, secret: Secret) -> NewSecret {
     NewSecret { kind: kind.into(), secret }
 }
 
+fn mail_name(state: AccountState) -> &'static str {
+    match state {
+        AccountState::Enabled => "accepted",
+        AccountState::Disabled(Disabled::Defer) => "deferred",
+        AccountState::Disabled(Disabled::Refuse) => "refused",
+        AccountState::Disabled(Disabled::Discard) => "discarded",
+    }
+}
+
 fn state_name(state: MailboxState) -> &'static str {
     match state {
         MailboxState::Locked => "locked",
@@ -277,5 +309,6 @@ fn kind_name(kind: SlotKind) -> &'static str {
         SlotKind::AppPassword => "app-password",
         SlotKind::Recovery => "recovery-key",
         SlotKind::Server => "server",
+        SlotKind::Organisation => "organisation-key",
     }
 }

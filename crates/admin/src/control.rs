@@ -1,5 +1,5 @@
 //! The control socket: a request and its answer, one line of JSON each, over a Unix
-//! socket that only its owner may open (0600).
+//! socket that only its owner may open (0600). Lines that tell how far it has come may stand before the answer.
 //!
 //! A connection carries one request. The socket's file is the server's sign of being
 //! ready, and it is removed at shutdown.
@@ -10,17 +10,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::WriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use zeroize::Zeroizing;
 
-use crate::{Admin, Request, Response};
+use crate::{Admin, Progress, Reporter, Request, Response};
 
 /// The socket's name under `data_dir`.
 pub const SOCKET: &str = "control.sock";
 
 /// Longest request or answer line, in bytes.
 const MAX_LINE: u64 = 64 * 1024 * 1024;
+
+/// Pause between two lines of progress.
+const PROGRESS: Duration = Duration::from_millis(100);
 
 /// A local client that says nothing is not waited for longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -64,33 +69,82 @@ async fn answer(mut stream: UnixStream, admin: &Admin) -> io::Result<()> {
     let (read, mut write) = stream.split();
     tokio::time::timeout(PATIENCE, BufReader::new(read.take(MAX_LINE)).read_line(&mut line))
         .await??;
-    let outcome = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => admin.run(request).await.map_err(|error| error.to_string()),
+    let request = match serde_json::from_str::<Request>(&line) {
+        Ok(request) => request,
         Err(error) => {
-            Err(format!("the request is not understood, is the server of another version? {error}"))
+            let text =
+                format!("the request is not understood, is the server of another version? {error}");
+            send(&mut write, &Answer::Err(text)).await?;
+            return write.shutdown().await;
         }
     };
-    let mut answer = Zeroizing::new(serde_json::to_vec(&outcome)?);
-    answer.push(b'\n');
-    write.write_all(&answer).await?;
+    let (reporter, mut heard) = Reporter::new();
+    let work = admin.run_with(request, &reporter);
+    tokio::pin!(work);
+    let outcome = loop {
+        tokio::select! {
+            outcome = &mut work => break outcome,
+            Ok(()) = heard.changed() => {
+                let progress = heard.borrow_and_update().clone();
+                send(&mut write, &Answer::Progress(progress)).await?;
+                // What comes faster than people read is left out.
+                tokio::select! {
+                    outcome = &mut work => break outcome,
+                    () = tokio::time::sleep(PROGRESS) => {}
+                }
+            }
+        }
+    };
+    let answer = outcome.map_or_else(|error| Answer::Err(error.to_string()), Answer::Ok);
+    send(&mut write, &answer).await?;
     write.shutdown().await
+}
+
+/// A line from the server.
+#[derive(Serialize, Deserialize)]
+enum Answer {
+    Progress(Progress),
+    Ok(Response),
+    Err(String),
+}
+
+async fn send(write: &mut WriteHalf<'_>, answer: &Answer) -> io::Result<()> {
+    let mut line = Zeroizing::new(serde_json::to_vec(answer)?);
+    line.push(b'\n');
+    write.write_all(&line).await
 }
 
 /// Sends a request to the server behind the socket.
 ///
 /// The outer error means that no server answers there; the inner one is the server's.
 pub async fn call(path: &Path, request: &Request) -> io::Result<Result<Response, String>> {
+    call_with(path, request, |_| {}).await
+}
+
+/// As [`call`]; `progress` hears how far it has come.
+pub async fn call_with(
+    path: &Path,
+    request: &Request,
+    mut progress: impl FnMut(Progress),
+) -> io::Result<Result<Response, String>> {
     let mut stream = UnixStream::connect(path).await?;
     let mut line = Zeroizing::new(serde_json::to_vec(request)?);
     line.push(b'\n');
     stream.write_all(&line).await?;
-    let mut answer = Zeroizing::new(String::new());
-    BufReader::new(stream.take(MAX_LINE)).read_line(&mut answer).await?;
-    if answer.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "the server closed the connection without an answer",
-        ));
+    let mut lines = BufReader::new(stream.take(MAX_LINE));
+    loop {
+        let mut line = Zeroizing::new(String::new());
+        lines.read_line(&mut line).await?;
+        if line.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed the connection without an answer",
+            ));
+        }
+        match serde_json::from_str(&line)? {
+            Answer::Progress(heard) => progress(heard),
+            Answer::Ok(response) => return Ok(Ok(response)),
+            Answer::Err(text) => return Ok(Err(text)),
+        }
     }
-    Ok(serde_json::from_str(&answer)?)
 }

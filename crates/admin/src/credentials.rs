@@ -30,11 +30,14 @@ impl Admin {
             let key = self.account_key(&account, unlock).await?;
             let old = account.slots.iter().find(|named| named.slot.kind == SlotKind::Password);
             let id = old.map_or_else(|| account.next_slot_id(), |named| named.slot.id);
-            let (_, slot) = self.password_slot(account.id, id, password.clone(), key).await?;
+            let (key, slot) = self.password_slot(account.id, id, password.clone(), key).await?;
             match old {
                 Some(_) => self.directory.replace_slot(account.id, named(slot, "")).await?,
                 None => self.directory.add_slot(account.id, named(slot, "")).await?,
             }
+            // Read anew: it has another slot now.
+            let changed = self.find_account(address)?;
+            self.login.keep_organisation_slot(&changed, &key).await;
             // All other sessions end, and what was remembered of the old password goes with them.
             self.lock_anyway(account.id).await;
             made.then(|| new_secret("password", password)).into_iter().collect()
@@ -69,6 +72,8 @@ impl Admin {
                 let (text, slot) = slot::recovery(account.id, first + 1, &key);
                 slots.push(named(slot, "recovery"));
                 shown.push(new_secret("recovery-key", Secret::new(text.to_string())));
+                let organisation = self.login.organisation_slot(account.id, first + 2, &key);
+                slots.extend(organisation.map(|slot| named(slot, "organisation")));
             }
         }
         // The keys first: mail that comes from here on is sealed to the new ones, and none stays
@@ -115,7 +120,9 @@ impl Admin {
     ) -> Result<Response, AdminError> {
         let account = self.find_account(address)?;
         let key = self.account_key(&account, unlock).await?;
-        let (text, slot) = slot::app_password(account.id, account.next_slot_id(), &key);
+        let (salt, _) = self.login.salts().of_account(&account);
+        let id = account.next_slot_id();
+        let (text, slot) = slot::app_password_with_scram(account.id, id, &key, &salt);
         self.directory.add_slot(account.id, named(slot, &name)).await?;
         Ok(Response::Made(vec![new_secret("app-password", Secret::new(text.to_string()))]))
     }
@@ -128,6 +135,7 @@ impl Admin {
                     id: named.slot.id,
                     name: named.name.clone(),
                     created: named.created_at.to_string(),
+                    scram: slot::scram_parameters(&named.slot).is_some(),
                 },
             );
         Ok(Response::AppPasswords(rows.collect()))
@@ -155,7 +163,7 @@ impl Admin {
     }
 
     /// The account's key: with a secret, by the server's own slot, or from the unlocked mailbox.
-    async fn account_key(
+    pub(crate) async fn account_key(
         &self,
         account: &Account,
         unlock: Option<Secret>,
@@ -208,10 +216,12 @@ pub(crate) fn password_or_made(given: Option<Secret>) -> Result<(Secret, bool), 
         )));
     }
     // Such a text would be tried as a token and never as a password.
-    if slot::AppPassword::recognise(text).is_some() || slot::RecoveryKey::recognise(text).is_some()
+    if slot::AppPassword::recognise(text).is_some()
+        || slot::RecoveryKey::recognise(text).is_some()
+        || slot::OrganisationKey::recognise(text)
     {
         return Err(AdminError::Invalid(
-            "the password has the form of an app password or recovery key: choose another".into(),
+            "the password has the form of an app password, recovery key or organisation's key: choose another".into(),
         ));
     }
     Ok((secret, false))

@@ -3,6 +3,7 @@
 use letterlock_directory::DirectoryError;
 use letterlock_mailbox::MailboxError;
 use letterlock_queue::QueueError;
+use letterlock_state::StateError;
 
 /// Why a request was not carried out. The texts say what to do where something can be done.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +16,7 @@ pub enum AdminError {
     NotFound(String),
     /// The mailbox is locked and the command needs its key.
     #[error(
-        "the mailbox of {0} is locked: do this while its owner is logged in, or give its password or recovery key with --unlock-stdin"
+        "the mailbox of {0} is locked: do this while its owner is logged in, or give its password, its recovery key or the organisation's private key with --unlock-stdin"
     )]
     Locked(String),
     /// The secret given to unlock does not fit.
@@ -30,6 +31,9 @@ pub enum AdminError {
     /// The queue refused or failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
+    /// What is remembered cannot be read or changed.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// Anything that should not happen.
     #[error("{0}")]
     Failed(String),

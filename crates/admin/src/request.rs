@@ -1,6 +1,7 @@
 //! What can be asked for. Addresses and domains are text here; they are parsed where the
 //! request is carried out, so that every way in gives the same error.
 
+use letterlock_directory::Disabled;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -53,6 +54,31 @@ pub enum Request {
     Alias(AliasRequest),
     /// Messages under way.
     Queue(QueueRequest),
+    /// Whether all files, or those of one account, are sound.
+    Verify {
+        /// Whose; without one, everything.
+        address: Option<String>,
+        /// Whether what can be mended without losing mail is mended.
+        repair: bool,
+    },
+    /// What happened to a message and why.
+    Trace {
+        /// The message's id, or how it begins.
+        id: String,
+    },
+    /// Addresses that are not written to.
+    Suppression(SuppressionRequest),
+}
+
+/// `letterlock queue suppressed …`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the fields are the command's arguments")]
+pub enum SuppressionRequest {
+    /// All of them.
+    List,
+    /// Writes to the address again.
+    Remove { address: String },
 }
 
 /// `letterlock domain …`
@@ -80,7 +106,13 @@ pub enum DomainRequest {
 #[expect(missing_docs, reason = "the fields are the command's arguments")]
 pub enum AccountRequest {
     /// Makes an account and its mailbox; without a password one is made.
-    Add { address: String, password: Option<Secret>, server_held: bool, name: Option<String> },
+    Add {
+        address: String,
+        password: Option<Secret>,
+        server_held: bool,
+        name: Option<String>,
+        quota: Quota,
+    },
     /// All accounts.
     List { domain: Option<String> },
     /// One account.
@@ -96,10 +128,17 @@ pub enum AccountRequest {
     },
     /// Replaces the recovery key.
     Recovery { address: String, unlock: Option<Secret> },
+    /// Rewrites the mailbox under new keys; with a new account key, all credentials but the main password are void.
+    Rotate {
+        address: String,
+        password: Option<Secret>,
+        unlock: Option<Secret>,
+        new_account_key: bool,
+    },
     /// Ends all sessions and forgets the keys.
     Lock { address: String },
-    /// Refuses logins and mail.
-    Disable { address: String },
+    /// Refuses logins, and does this with mail.
+    Disable { address: String, mail: Disabled },
     /// Ends all access at once: sessions, app passwords, logins.
     Offboard { address: String },
     /// Destroys the keys, then the mail.
@@ -114,6 +153,26 @@ pub enum AccountRequest {
     AppPasswordRemove { address: String, id: u32 },
 }
 
+/// How much mail an account may hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Quota {
+    /// As much as it likes.
+    #[default]
+    Unlimited,
+    /// This many octets.
+    Octets(u64),
+}
+
+impl Quota {
+    pub(crate) fn octets(self) -> Option<u64> {
+        match self {
+            Quota::Unlimited => None,
+            Quota::Octets(octets) => Some(octets),
+        }
+    }
+}
+
 /// What `account set` changes; `None` leaves a setting as it is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AccountChange {
@@ -121,6 +180,8 @@ pub struct AccountChange {
     pub name: Option<String>,
     /// Whether the account may log in and gets mail.
     pub enabled: Option<bool>,
+    /// How much it may hold.
+    pub quota: Option<Quota>,
 }
 
 /// `letterlock alias …`

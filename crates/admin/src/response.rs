@@ -34,6 +34,43 @@ pub enum Response {
     Queue(Vec<QueueRow>),
     /// `queue show`
     Entry(QueueDetails),
+    /// `verify`
+    Verified(Vec<VerifiedRow>),
+    /// `trace`
+    Trace(TraceOf),
+    /// `queue suppressed list`
+    Suppressed(Vec<SuppressionRow>),
+}
+
+/// The course of a message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TraceOf {
+    /// Its whole id.
+    pub id: String,
+    /// What happened, in order.
+    pub lines: Vec<TraceLine>,
+}
+
+/// One thing that happened to a message.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TraceLine {
+    /// When.
+    pub at: String,
+    /// What, and why, in words.
+    pub what: String,
+}
+
+/// An address that is not written to.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SuppressionRow {
+    /// The address.
+    pub address: String,
+    /// What its server said.
+    pub reason: String,
+    /// Since when.
+    pub since: String,
+    /// Until when.
+    pub until: String,
 }
 
 /// A secret that was just made.
@@ -105,6 +142,10 @@ pub struct AccountRow {
     pub keys: String,
     /// `enabled` or `disabled`.
     pub state: String,
+    /// What becomes of mail for it: `accepted`, or if it is disabled `deferred`, `refused` or `discarded`.
+    pub mail: String,
+    /// Octets of mail that it may hold; `None` for no limit.
+    pub quota: Option<u64>,
     /// `locked`, `draining` or `open`.
     pub mailbox: String,
 }
@@ -117,7 +158,8 @@ pub struct AccountDetails {
     pub row: AccountRow,
     /// Display name.
     pub name: Option<String>,
-    /// Bytes that it holds, mail that waits for its owner included; unknown while it is locked.
+    /// Octets that it holds, mail that waits for its owner included; while it is locked, as last counted, with what
+    /// came since. `None` if nobody ever counted.
     pub used: Option<u64>,
     /// Messages that wait for the owner.
     pub parked: u64,
@@ -151,15 +193,47 @@ pub struct AppPasswordRow {
     pub name: String,
     /// When it was made, RFC 3339.
     pub created: String,
+    /// Whether it logs in by SCRAM too; those of before do not.
+    pub scram: bool,
 }
 
 /// An alias.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AliasRow {
-    /// The address that is no mailbox.
+    /// The address that is no mailbox, or `@domain` for a catch-all.
     pub address: String,
     /// Where its mail goes.
     pub targets: Vec<String>,
+}
+
+/// What was found out about one file, or one account's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VerifiedRow {
+    /// The file's name, or the account's address.
+    pub subject: String,
+    /// Pages that are whole.
+    pub pages: u64,
+    /// What is wrong, one sentence for each.
+    pub found: Vec<String>,
+    /// Why the inside was not looked at; for a locked mailbox `locked`.
+    pub not_checked: Option<String>,
+    /// What to do about it.
+    pub advice: Option<String>,
+    /// What was mended.
+    pub repaired: Vec<String>,
+}
+
+impl VerifiedRow {
+    pub(crate) fn new(subject: &str) -> VerifiedRow {
+        VerifiedRow {
+            subject: subject.to_owned(),
+            pages: 0,
+            found: Vec::new(),
+            not_checked: None,
+            advice: None,
+            repaired: Vec::new(),
+        }
+    }
 }
 
 /// A message under way.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::error::{Place, Problem};
 use crate::load::Places;
-use crate::sections::Settings;
+use crate::sections::{Settings, StsMode};
 use crate::units::format_duration;
 
 /// Every mistake that spans more than one value.
@@ -123,6 +123,9 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
     }
     if settings.tls.certificate.is_none() {
         warnings.push("tls.certificate is not set: a self-signed certificate is used, which mail programs refuse".to_owned());
+    }
+    if settings.mta_sts.mode != StsMode::None && settings.listen.https.is_empty() {
+        warnings.push("mta_sts.mode is set but listen.https is off: another web server has to serve the policy".to_owned());
     }
     if settings.listen.by_name().iter().all(|(_, list)| list.is_empty()) {
         warnings.push("every listener is off: nobody can reach this server".to_owned());

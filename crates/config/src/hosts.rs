@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 use toml::Value;
@@ -143,6 +144,96 @@ impl Kind for Hostname {
     }
 }
 
+/// Names of mail exchangers, perhaps with a wildcard as their first label (RFC 8461 §4.1).
+pub(crate) struct Exchangers;
+
+impl Kind for Exchangers {
+    type Of = Vec<String>;
+    const NAME: &'static str = "list of host names";
+    const SHAPE: Shape = Shape::List;
+
+    fn read(node: &Node) -> Result<Vec<String>, Fault> {
+        const FIX: &str = "write a list such as [\"mx.example.org\", \"*.example.net\"]";
+        list_of(node, FIX, |item| {
+            let name = text_of(item).map(str::to_ascii_lowercase);
+            let fits = |name: &String| is_hostname(name.strip_prefix("*.").unwrap_or(name));
+            name.filter(fits).ok_or_else(|| wrong(item, "a host name", FIX))
+        })
+    }
+
+    fn show(value: &Vec<String>) -> Value {
+        texts(value.iter().cloned())
+    }
+}
+
+/// Domain names, as they stand after the `@`: ASCII.
+pub(crate) struct Domains;
+
+impl Kind for Domains {
+    type Of = Vec<String>;
+    const NAME: &'static str = "list of domains";
+    const SHAPE: Shape = Shape::List;
+
+    fn read(node: &Node) -> Result<Vec<String>, Fault> {
+        const FIX: &str = "write a list such as [\"example.org\", \"lists.example.net\"]";
+        list_of(node, FIX, |item| {
+            let name = text_of(item).map(str::to_ascii_lowercase);
+            name.filter(|name| is_hostname(name)).ok_or_else(|| wrong(item, "a domain", FIX))
+        })
+    }
+
+    fn show(value: &Vec<String>) -> Value {
+        texts(value.iter().cloned())
+    }
+}
+
+/// A domain name or none.
+pub(crate) struct DomainName;
+
+impl Kind for DomainName {
+    type Of = Option<String>;
+    const NAME: &'static str = "domain";
+    const SHAPE: Shape = Shape::Text;
+
+    fn read(node: &Node) -> Result<Option<String>, Fault> {
+        const FIX: &str = "write a domain in quotes, or \"\" for none";
+        let name = text_of(node).map(str::to_ascii_lowercase);
+        match name.filter(|name| name.is_empty() || is_hostname(name)) {
+            Some(name) => Ok(Some(name).filter(|name| !name.is_empty())),
+            None => Err(wrong(node, "a domain", FIX)),
+        }
+    }
+
+    fn show(value: &Option<String>) -> Value {
+        Value::String(value.clone().unwrap_or_default())
+    }
+}
+
+/// Names of IMAP's capabilities, in upper case.
+pub(crate) struct Capabilities;
+
+impl Kind for Capabilities {
+    type Of = Vec<String>;
+    const NAME: &'static str = "list of capabilities";
+    const SHAPE: Shape = Shape::List;
+
+    fn read(node: &Node) -> Result<Vec<String>, Fault> {
+        const FIX: &str = "write a list such as [\"COMPRESS=DEFLATE\", \"SORT\"]";
+        list_of(node, FIX, |item| {
+            let name = text_of(item).map(str::to_ascii_uppercase);
+            let fits = |name: &String| {
+                !name.is_empty()
+                    && name.bytes().all(|o| o.is_ascii_alphanumeric() || b"-+=&".contains(&o))
+            };
+            name.filter(fits).ok_or_else(|| wrong(item, "the name of a capability", FIX))
+        })
+    }
+
+    fn show(value: &Vec<String>) -> Value {
+        texts(value.iter().cloned())
+    }
+}
+
 /// Smarthosts by domain.
 pub(crate) struct Routes;
 
@@ -178,6 +269,38 @@ impl Kind for Routes {
                 .map(|(domain, target)| (domain.clone(), Value::String(target.clone())))
                 .collect(),
         )
+    }
+}
+
+/// Files with logins, by smarthost.
+pub(crate) struct Credentials;
+
+impl Kind for Credentials {
+    type Of = BTreeMap<String, PathBuf>;
+    const NAME: &'static str = "table of `\"host:port\" = \"FILE\"`";
+    const SHAPE: Shape = Shape::Table;
+
+    fn read(node: &Node) -> Result<BTreeMap<String, PathBuf>, Fault> {
+        const FIX: &str = "write \"smtp.example.net:587\" = \"/etc/letterlock/smarthost\"";
+        let Data::Table(entries) = &node.data else {
+            return Err(wrong(node, "a table of files", FIX));
+        };
+        let mut files = BTreeMap::new();
+        for entry in entries {
+            if !is_target(&entry.key) {
+                let found = format!("{} is not a host with port", quoted(&entry.key));
+                return Err(Fault { span: entry.span.clone(), found, fix: FIX.to_owned() });
+            }
+            let file = text_of(&entry.node).filter(|text| !text.is_empty());
+            let file = file.ok_or_else(|| wrong(&entry.node, "the path of a file", FIX))?;
+            files.insert(entry.key.to_ascii_lowercase(), PathBuf::from(file));
+        }
+        Ok(files)
+    }
+
+    fn show(value: &BTreeMap<String, PathBuf>) -> Value {
+        let text = |file: &PathBuf| Value::String(file.display().to_string());
+        Value::Table(value.iter().map(|(host, file)| (host.clone(), text(file))).collect())
     }
 }
 

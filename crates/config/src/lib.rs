@@ -25,7 +25,8 @@ pub use error::{ConfigError, Place, Problem};
 pub use page::{annotated_example, reference};
 pub use schema::KeyInfo;
 pub use sections::{
-    Auth, Dns, Dnssec, Limits, Listen, Log, LogAddresses, LogFormat, Outbound, Settings, Tls,
+    Auth, Dns, Dnssec, Downgrade, Imap, Inbound, Limits, Listen, Log, LogAddresses, LogFormat,
+    MtaSts, Outbound, Proxy, Retention, Settings, StsMode, Tls,
 };
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 

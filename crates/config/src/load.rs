@@ -160,6 +160,7 @@ fn read(
     .into_iter()
     .flatten()
     .chain([&mut settings.data_dir])
+    .chain(settings.outbound.credentials.values_mut())
     {
         *path = base.join(&*path);
     }

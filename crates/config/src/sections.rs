@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::hosts::{Addresses, Hostname, Networks, NotYet, Routes, Servers};
+use crate::hosts::{
+    Addresses, Capabilities, Credentials, DomainName, Domains, Exchangers, Hostname, Networks,
+    NotYet, Routes, Servers,
+};
 use crate::kinds::{Count, Durations, File, Flag, Folder, Level, Period, Size};
 use crate::schema::{choice, section};
 use crate::units::{days, gib, hours, kib, mib, millis, mins, secs};
@@ -29,9 +32,14 @@ section! {
         listen: Listen,
         tls: Tls,
         dns: Dns,
+        inbound: Inbound,
         outbound: Outbound,
         limits: Limits,
+        proxy: Proxy,
         auth: Auth,
+        imap: Imap,
+        mta_sts: MtaSts,
+        retention: Retention,
         log: Log,
     }
 }
@@ -57,8 +65,10 @@ section! {
         pop3s: Vec<SocketAddr> as Addresses = everywhere(995);
         /// HTTP. Not available in this version: only the empty list is accepted.
         http: Vec<SocketAddr> as NotYet = Vec::new();
-        /// HTTPS. Not available in this version: only the empty list is accepted.
-        https: Vec<SocketAddr> as NotYet = Vec::new();
+        /// HTTPS: serves the MTA-STS policy of `[mta_sts]` as `https://mta-sts.DOMAIN/.well-known/mta-sts.txt`, and
+        /// nothing else. The certificate must name `mta-sts.DOMAIN` for each domain. Off unless an address is given;
+        /// `["[::]:443"]` is the usual one.
+        https: Vec<SocketAddr> as Addresses = Vec::new();
         /// ManageSieve (RFC 5804). Not available in this version: only the empty list is accepted.
         managesieve: Vec<SocketAddr> as NotYet = Vec::new();
     }
@@ -96,10 +106,31 @@ section! {
         servers: Vec<SocketAddr> as Servers = Vec::new(), such as "[\"127.0.0.1\", \"[::1]:5353\"]";
         /// Whether answers are validated in process, and those refused that fail: `auto` does so while the upstream
         /// passes signatures on, `require` always, so that no mail goes out or is verified if it does not, `off` never.
-        /// DANE is not available in this version.
+        /// DANE (RFC 7672) needs validation.
         dnssec: Dnssec as Dnssec = Dnssec::Auto;
         /// File with the trust anchors in zone-file form. Empty: the root's keys.
         trust_anchors: Option<PathBuf> as File = None;
+    }
+}
+
+choice! {
+    /// What happens to mail for a domain that had TLS before and has offered none for a day.
+    Downgrade as "`hold` or `deliver`" {
+        /// It waits for an operator.
+        #[default]
+        Hold = "hold",
+        /// It goes out in plain text.
+        Deliver = "deliver",
+    }
+}
+
+section! {
+    /// Mail from other servers.
+    Inbound = "inbound" {
+        /// Domains whose ARC seals are believed (RFC 8617): mailing lists and forwarders that verify what comes to them.
+        /// Where DMARC fails because one of them changed a message, and its seal says that DMARC had passed before, the
+        /// failure has no consequences. Every later sealer of the message must be in the list too.
+        trusted_sealers: Vec<String> as Domains = Vec::new(), such as "[\"lists.example.org\"]";
     }
 }
 
@@ -108,18 +139,43 @@ section! {
     Outbound = "outbound" {
         /// Port of the MX hosts.
         port: u16 as Count<u16> = 25, from 1, to u16::MAX;
-        /// Port of the hosts that serve MTA-STS policies. Without effect in this version, which does not ask for any.
+        /// Port of the hosts that serve MTA-STS policies (RFC 8461 §3.3).
         policy_port: u16 as Count<u16> = 443, from 1, to u16::MAX;
-        /// File with the certificates (PEM) of the authorities that are trusted for MX hosts. Empty: the public ones.
-        /// This version requires no certificate of an MX host: the file decides only what the log calls `verified`.
+        /// File with the certificates (PEM) of the authorities that are trusted for MX hosts and for the hosts of
+        /// MTA-STS policies. Empty: the public ones.
         trusted_roots: Option<PathBuf> as File = None;
         /// Pauses between attempts; after the last one it repeats until `expire`.
         retry: Vec<Duration> as Durations = vec![mins(5), mins(15), mins(30), hours(1), hours(2), hours(4)], from millis(100), to days(7);
         /// Age at which an undelivered message goes back to its sender (RFC 5321 §4.5.4.1 asks for 4 to 5 days).
         expire: Duration as Period = days(5), from millis(100), to days(30);
+        /// Age at which the sender of an undelivered message is told that it is late, once, unless it did not want to
+        /// hear of that; `0s` tells nobody.
+        delay_notice: Duration as Period = hours(4), from secs(0), to days(30);
+        /// Connections to other servers at once.
+        connections: usize as Count<usize> = 200, from 1, to 100_000;
+        /// Connections at once to one destination: a domain, or a smarthost. One that says that it has enough to do gets
+        /// half as many, and slowly more again.
+        connections_per_destination: usize as Count<usize> = 5, from 1, to 1000;
+        /// Messages that go over one connection while more are waiting for the same destination.
+        messages_per_connection: u32 as Count<u32> = 100, from 1, to 100_000;
+        /// Messages that one destination gets in a minute; 0 sets no limit.
+        messages_per_minute: u32 as Count<u32> = 0, from 0, to 1_000_000;
+        /// What messages on their way out may take in memory, all together; one that is larger goes alone.
+        memory: u64 as Size = mib(64), from mib(1), to gib(64);
+        /// A domain that had TLS within the last 30 days gets no mail in plain text. When it has offered no TLS for a
+        /// day, somebody may be in between, or it gave TLS up: `hold` keeps the mail until an operator looks, `deliver`
+        /// sends it in plain text. Domains with DANE or an enforced MTA-STS policy never get plain text.
+        tls_downgrade: Downgrade as Downgrade = Downgrade::Hold;
+        /// Domain of the return addresses that messages get when an alias passes them on to another server (SRS). It
+        /// must be a domain of this server, and its SPF record must name this server. Empty: the alias's own domain.
+        srs_domain: Option<String> as DomainName = None, such as "\"example.org\"";
         /// Smarthosts: `"domain" = "host:port"`; `"*"` stands for every domain that has no route of its own. A domain
         /// with a route is never looked up.
         routes: BTreeMap<String, String> as Routes = BTreeMap::new(), such as "\"*\" = \"smtp.example.net:587\"";
+        /// Logins at smarthosts: `"host:port" = "FILE"`, as the route names the host. The file has the user in its first
+        /// line and the password in its second, and nobody but its owner may be able to read it. Such a host must have a
+        /// certificate that is valid for its name; port 465 means TLS from the first octet.
+        credentials: BTreeMap<String, PathBuf> as Credentials = BTreeMap::new(), such as "\"smtp.example.net:587\" = \"/etc/letterlock/smarthost\"";
     }
 }
 
@@ -132,10 +188,37 @@ section! {
         message_size: u64 as Size = mib(50), from kib(1), to gib(2);
         /// Recipients of one message (RFC 5321 §4.5.3.1.8 asks for at least 100).
         recipients: usize as Count<usize> = 100, from 1, to 100_000;
+        /// How long a mailbox may be full until mail for it is refused for good (552). Before that its senders are told
+        /// to try again later (452).
+        quota_patience: Duration as Period = days(7), from secs(0), to days(365);
         /// Received fields in a message from which on it is taken to be in a loop.
         received_hops: usize as Count<usize> = 100, from 10, to 1000;
         /// Refused commands in an SMTP session after which it is closed.
         smtp_errors: u32 as Count<u32> = 10, from 1, to 10_000;
+        /// Messages in an SMTP session, as announced in LIMITS (RFC 9422); a client with more of them connects again.
+        smtp_messages: u32 as Count<u32> = 1000, from 1, to 1_000_000;
+        /// Refused commands in an SMTP session after which answers to refused commands come late: by `tarpit`, and by as
+        /// much more with each one that follows, up to `tarpit_max`.
+        tarpit_after: u32 as Count<u32> = 3, from 0, to 10_000;
+        /// By how much the first late answer is late; `0s` switches that off.
+        tarpit: Duration as Period = secs(1), from secs(0), to mins(1);
+        /// Longest that an answer is held back.
+        tarpit_max: Duration as Period = secs(10), from secs(0), to mins(4);
+        /// Recipients that do not exist, asked for by one address (IPv6: one /64) in `unknown_window`, after which each
+        /// recipient it names is put off (450) for the time of a `ban`.
+        unknown_recipients_per_ip: u32 as Count<u32> = 100, from 1, to 1_000_000;
+        /// Time over which recipients that do not exist are counted.
+        unknown_window: Duration as Period = mins(10), from millis(100), to days(1);
+        /// Messages that one account may submit in an hour. Counted in memory: a restart begins anew.
+        messages_per_account_hour: u32 as Count<u32> = 300, from 1, to 100_000_000;
+        /// Messages that one account may submit in a day.
+        messages_per_account_day: u32 as Count<u32> = 2000, from 1, to 100_000_000;
+        /// Recipients of all messages that one account may submit in an hour.
+        recipients_per_account_hour: u32 as Count<u32> = 1000, from 1, to 100_000_000;
+        /// Recipients of all messages that one account may submit in a day.
+        recipients_per_account_day: u32 as Count<u32> = 5000, from 1, to 100_000_000;
+        /// How far ahead people may put the sending of a message (FUTURERELEASE, RFC 4865); `0s` does not offer it.
+        future_release: Duration as Period = days(30), from secs(0), to days(366);
         /// What one message may take in memory while it comes in; what is larger goes to an encrypted temporary file.
         memory_per_message: u64 as Size = mib(1), from kib(1), to gib(1);
         /// Open connections of all listeners together.
@@ -163,6 +246,8 @@ section! {
         sessions_per_account: usize as Count<usize> = 50, from 1, to 100_000;
         /// Time for a TLS handshake.
         tls_handshake: Duration as Period = secs(30), from millis(100), to mins(10);
+        /// Time for the header of the PROXY protocol.
+        proxy_header: Duration as Period = secs(5), from millis(100), to mins(1);
         /// Time an SMTP client may take until its next command is complete (RFC 5321 §4.5.3.2.7).
         smtp_command: Duration as Period = mins(5), from millis(100), to hours(1);
         /// Time without any data inside a message after which the transfer is given up (RFC 5321 §4.5.3.2.5).
@@ -179,6 +264,30 @@ section! {
 }
 
 section! {
+    /// Load balancers in front of the server that speak the PROXY protocol, version 1 or 2, so that the server learns who
+    /// their clients are. Each key lists the networks of those in front of one listener: a connection from there must begin
+    /// with the header, which every limit then goes by; from elsewhere the header is an error. An empty list: nobody's.
+    Proxy = "proxy" {
+        /// In front of `listen.smtp`.
+        smtp: Vec<IpNet> as Networks = Vec::new(), such as "[\"10.0.0.0/8\"]";
+        /// In front of `listen.submission`.
+        submission: Vec<IpNet> as Networks = Vec::new();
+        /// In front of `listen.submissions`. The header comes before TLS.
+        submissions: Vec<IpNet> as Networks = Vec::new();
+        /// In front of `listen.imap`.
+        imap: Vec<IpNet> as Networks = Vec::new();
+        /// In front of `listen.imaps`. The header comes before TLS.
+        imaps: Vec<IpNet> as Networks = Vec::new();
+        /// In front of `listen.pop3`.
+        pop3: Vec<IpNet> as Networks = Vec::new();
+        /// In front of `listen.pop3s`. The header comes before TLS.
+        pop3s: Vec<IpNet> as Networks = Vec::new();
+        /// In front of `listen.https`. The header comes before TLS.
+        https: Vec<IpNet> as Networks = Vec::new();
+    }
+}
+
+section! {
     /// Logins, and the keys that they unlock.
     Auth = "auth" {
         /// Whether passwords are taken over connections without TLS. `true` is accepted only when every listener that
@@ -188,8 +297,63 @@ section! {
         grace: Duration as Period = mins(5), from secs(0), to days(1);
         /// Memory of one Argon2id evaluation of a password.
         argon2_memory: u64 as Size = mib(19), from mib(8), to gib(4);
+        /// File with the public half of the organisation's key, as `letterlock organisation-key` makes it. Whoever keeps
+        /// the private half can open every user-held mailbox, from its next unlock on. Empty: nobody can.
+        organisation_key: Option<PathBuf> as File = None, such as "\"/etc/letterlock/organisation.key\"";
         /// Argon2id evaluations that may run at once; the others wait.
         argon2_parallel: usize as Count<usize> = 2, from 1, to 256;
+    }
+}
+
+choice! {
+    /// What other servers are to do when they cannot send to this one over verified TLS.
+    StsMode as "`none`, `testing` or `enforce`" {
+        /// Nothing is asked for.
+        #[default]
+        None = "none",
+        /// They deliver all the same, and report.
+        Testing = "testing",
+        /// They do not deliver.
+        Enforce = "enforce",
+    }
+}
+
+section! {
+    /// The MTA-STS policy (RFC 8461) that the server publishes for its domains, over `listen.https`. The records to
+    /// publish in DNS are printed by `letterlock domain dns` once the mode is not `none`. Begin with `testing`, read
+    /// the reports, then write `enforce`. To withdraw a policy, go back to `none` and leave the records in DNS for as
+    /// long as `max_age` was.
+    MtaSts = "mta_sts" {
+        /// What senders do without verified TLS: `none` asks for nothing, `testing` for reports, `enforce` keeps mail
+        /// back.
+        mode: StsMode as StsMode = StsMode::None;
+        /// How long senders remember the policy (RFC 8461 §3.2). Weeks protect best; a mistake lasts as long.
+        max_age: Duration as Period = days(7), from hours(1), to days(365);
+        /// Names of the mail exchangers; `*.example.org` stands for one label before `.example.org`. Empty: `hostname`.
+        mx: Vec<String> as Exchangers = Vec::new(), such as "[\"mx.example.org\", \"*.example.net\"]";
+    }
+}
+
+section! {
+    /// IMAP.
+    Imap = "imap" {
+        /// Capabilities that are not offered, as IMAP names them; their commands and options are then refused. For a
+        /// client that trips over one of them. What belongs to IMAP4rev2 withdraws that as well.
+        disabled_capabilities: Vec<String> as Capabilities = Vec::new(), such as "[\"COMPRESS=DEFLATE\", \"SORT\"]";
+    }
+}
+
+section! {
+    /// How long the server remembers what it does not need for mail to arrive. What it needs stays as long as that.
+    Retention = "retention" {
+        /// Traces of messages (`letterlock trace`).
+        trace: Duration as Period = days(30), from millis(100), to days(3650);
+        /// Results of TLS with other servers, by day, from which TLS reports are made.
+        tls_results: Duration as Period = days(14), from millis(100), to days(3650);
+        /// Results of DMARC, by day, from which aggregate reports are made.
+        dmarc_results: Duration as Period = days(14), from millis(100), to days(3650);
+        /// Addresses elsewhere that were found to be gone, and are not tried for that time.
+        suppressions: Duration as Period = days(30), from millis(100), to days(3650);
     }
 }
 
@@ -237,6 +401,23 @@ impl Outbound {
             .get(&domain.to_ascii_lowercase())
             .or_else(|| self.routes.get("*"))
             .map(String::as_str)
+    }
+}
+
+impl Proxy {
+    /// The networks of the load balancers in front of the listener of this name; none if there is no such listener.
+    pub fn of(&self, listener: &str) -> &[IpNet] {
+        match listener {
+            "smtp" => &self.smtp,
+            "submission" => &self.submission,
+            "submissions" => &self.submissions,
+            "imap" => &self.imap,
+            "imaps" => &self.imaps,
+            "pop3" => &self.pop3,
+            "pop3s" => &self.pop3s,
+            "https" => &self.https,
+            _ => &[],
+        }
     }
 }
 

@@ -201,7 +201,7 @@ fn all_mistakes_are_told_at_once() {
 
 #[test]
 fn what_is_not_built_is_refused_in_clear_words() {
-    for name in ["http", "https", "managesieve"] {
+    for name in ["http", "managesieve"] {
         refused(
             &format!("[listen]\n{name} = [\"[::]:4190\"]"),
             &[&format!("listen.{name}"), "not available in this version"],
@@ -475,4 +475,14 @@ fn the_reference_in_the_repository_is_up_to_date() {
 #[test]
 fn the_example_in_the_repository_is_up_to_date() {
     same_as("config/letterlock.toml", &annotated_example());
+}
+
+#[test]
+fn load_balancers_are_named_by_listener() {
+    let settings = parse("[proxy]\nsmtp = [\"10.0.0.0/8\", \"192.0.2.7\"]\n").unwrap();
+    let networks: Vec<String> = settings.proxy.of("smtp").iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "192.0.2.7/32"]);
+    assert!(settings.proxy.of("imap").is_empty() && settings.proxy.of("nobody").is_empty());
+    refused("[proxy]\nsmtp = [\"10.0.0.0/33\"]", &["is not a network"]);
+    refused("[proxy]\nftp = []", &["is no key here"]);
 }

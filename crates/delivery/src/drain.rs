@@ -7,10 +7,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use letterlock_directory::{Directory, KeyMode};
 use letterlock_login::Login;
-use letterlock_mailbox::{AccountState, Drained, Event, Handle, Mailboxes};
+use letterlock_mailbox::{AccountState, Drained, Event as MailboxEvent, Filed, Handle, Mailboxes};
 use letterlock_queue::{Parked, Queue, QueueError, RowId};
+use letterlock_state::{Event, State};
 use letterlock_vault::AccountId;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::{Id, JoinSet};
@@ -18,6 +20,7 @@ use tokio::task::{Id, JoinSet};
 use crate::adopt;
 use crate::error::FileError;
 use crate::filing;
+use crate::notice::Notices;
 
 /// Messages filed between two syncs of the mailbox.
 const PAGE: u32 = 64;
@@ -36,6 +39,10 @@ pub struct Drainer {
     pub queue: Arc<Queue>,
     /// Opens server-held mailboxes.
     pub login: Arc<Login>,
+    /// Where the trace goes, if anywhere.
+    pub state: Option<Arc<State>>,
+    /// Who tells senders that asked for it, if anybody does.
+    pub notices: Option<Arc<dyn Notices>>,
 }
 
 /// Rows that cannot be opened: damaged, or sealed to keys that are no more. They stay for
@@ -91,7 +98,7 @@ impl Drainer {
         loop {
             tokio::select! {
                 event = events.recv() => match event {
-                    Ok(Event::Draining(account)) => drains.begin(&self, account, Duration::ZERO),
+                    Ok(MailboxEvent::Draining(account)) => drains.begin(&self, account, Duration::ZERO),
                     Ok(_) => {}
                     Err(RecvError::Lagged(_)) => {
                         for account in self.mailboxes.draining() {
@@ -255,10 +262,19 @@ impl Drainer {
         handle: &Handle,
         parked: &Parked,
     ) -> Result<(letterlock_vault::DeliveryId, String), FileError> {
-        let delivery = filing::parked(&self.queue, handle, parked).await?;
+        let (delivery, copy) = filing::parked(&self.queue, handle, parked).await?;
         let key = (delivery.id, delivery.recipient.clone());
         let filed = handle.deliver(delivery).await?;
         tracing::info!(delivery = %parked.id, account = %handle.account(), ?filed, "filed after waiting");
+        if let Some(state) = &self.state {
+            let address = parked.recipient.to_string().into();
+            state.record(parked.id, Timestamp::now(), Event::Unlocked { address });
+        }
+        if let (Some(notices), Some(copy)) = (&self.notices, copy)
+            && filed != Filed::Already
+        {
+            notices.filed(copy);
+        }
         Ok(key)
     }
 }

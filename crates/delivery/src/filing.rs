@@ -8,6 +8,7 @@ use letterlock_queue::{Parked, Queue};
 use letterlock_vault::DeliveryId;
 
 use crate::error::FileError;
+use crate::notice::{FiledCopy, is_wanted};
 
 /// The delivery of a message whose body is at hand.
 pub(crate) fn delivery(
@@ -28,12 +29,12 @@ pub(crate) fn delivery(
     }
 }
 
-/// The delivery of a parked message: opens its key, its filing and its body.
+/// The delivery of a parked message: opens its key, its filing and its body. With it, what to tell the sender who asked.
 pub(crate) async fn parked(
     queue: &Queue,
     handle: &letterlock_mailbox::Handle,
     parked: &Parked,
-) -> Result<Delivery, FileError> {
+) -> Result<(Delivery, Option<FiledCopy>), FileError> {
     let content = match &parked.envelope {
         Some(envelope) => Some(handle.open_envelope(envelope, parked.id)??),
         None => None,
@@ -43,14 +44,25 @@ pub(crate) async fn parked(
         Some(content) => queue.open_body(parked, content).await?,
         None => queue.server_body(parked.entry).await?,
     };
-    Ok(delivery(
+    let delivery = delivery(
         parked.id,
         &parked.recipient,
         &filing.reverse_path,
         parked.received_at,
         &filing.folder,
         &body,
-    ))
+    );
+    let copy = is_wanted(parked.notify, &filing.reverse_path).then(|| FiledCopy {
+        id: parked.id,
+        received_at: parked.received_at,
+        recipient: parked.recipient.clone(),
+        reverse_path: filing.reverse_path,
+        orcpt: filing.orcpt,
+        ret: filing.ret,
+        envid: filing.envid,
+        message: body,
+    });
+    Ok((delivery, copy))
 }
 
 /// Final delivery writes the envelope into the message (RFC 5321 §4.4): where bounces went,

@@ -2,68 +2,29 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use jiff::Timestamp;
-use letterlock_address::{Domain, Mailbox, ReversePath};
-use letterlock_directory::{Account, Directory, KeyMode, Resolution, Target};
+use letterlock_address::{Domain, Mailbox};
+use letterlock_directory::{Account, Directory, KeyMode, Resolution, Snapshot, Target};
 use letterlock_login::Login;
-use letterlock_mailbox::{AccountState, Filing, Handle, Mailboxes, Way};
-use letterlock_queue::{
-    NewEntry, NewRecipient, Notify, Origin, Queue, QueueError, Route, RowId, Seal,
-};
-use letterlock_vault::{AccountId, DeliveryId};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use letterlock_mailbox::{Filing, Handle, Mailboxes, Way};
+use letterlock_queue::{NewEntry, NewRecipient, Origin, Queue, QueueError, Route, Seal};
+use letterlock_state::{Event, State};
+use letterlock_vault::AccountId;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::adopt::{self, to_owner};
 use crate::error::AcceptError;
-use crate::filing;
-use crate::route::{self, Destination};
-use crate::settle::{Settled, Settler};
+use crate::filer::Filer;
+use crate::forward::{self, Forwarding, Passing};
+use crate::incoming::{Folder, Incoming, Recipient};
+use crate::notice::Notices;
+use crate::route::{self, Destination, RecipientDecision};
+use crate::settle::Settler;
+use crate::work::Work;
 
 /// Messages that may be between acceptance and their mailbox at the same time. Beyond it
 /// clients wait for their 250, so that memory stays bounded when the disk is slow.
 const IN_HAND: usize = 256;
-
-/// The folder for a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Folder {
-    /// Where mail goes.
-    Inbox,
-    /// Where mail goes that the author's domain wants quarantined.
-    Junk,
-}
-
-impl Folder {
-    fn name(self) -> &'static str {
-        match self {
-            Folder::Inbox => "INBOX",
-            Folder::Junk => "Junk",
-        }
-    }
-}
-
-/// A message to accept, with all trace fields that it gets before it is known whose copy it is.
-#[derive(Clone, Debug)]
-pub struct Incoming {
-    /// Its name from here on.
-    pub id: DeliveryId,
-    /// When it was received.
-    pub received_at: Timestamp,
-    /// Who brought it. Only our own people may have it carried elsewhere.
-    pub origin: Origin,
-    /// Where bounces go.
-    pub reverse_path: ReversePath,
-    /// Whether its envelope or header needs SMTPUTF8 (RFC 6531).
-    pub smtputf8: bool,
-    /// Whether it has octets above 127.
-    pub eight_bit: bool,
-    /// The message.
-    pub body: Bytes,
-    /// Who gets it, as accepted at RCPT.
-    pub recipients: Vec<Mailbox>,
-    /// Where it goes in mailboxes here.
-    pub folder: Folder,
-}
 
 /// Accepts messages. One for the whole server.
 pub struct Intake {
@@ -72,45 +33,41 @@ pub struct Intake {
     queue: Arc<Queue>,
     login: Arc<Login>,
     settler: Settler,
+    filer: Arc<Filer>,
+    forwarding: Forwarding,
+    state: Option<Arc<State>>,
+    notices: Option<Arc<dyn Notices>>,
     in_hand: Arc<Semaphore>,
 }
 
 /// A recipient whose mailbox is open: filed as soon as the message is durable.
-struct Direct {
+pub(crate) struct Direct {
     /// The recipient's place in the entry.
-    at: usize,
-    address: Mailbox,
-    handle: Handle,
+    pub(crate) at: usize,
+    pub(crate) recipient: Recipient,
+    pub(crate) handle: Handle,
 }
 
 /// What is to be queued, what is to be filed at once, and what holds the mailboxes' states
 /// still until then.
 #[derive(Default)]
-struct Prepared {
-    recipients: Vec<NewRecipient>,
-    direct: Vec<Direct>,
+pub(crate) struct Prepared {
+    pub(crate) recipients: Vec<NewRecipient>,
+    pub(crate) direct: Vec<Direct>,
     /// Accounts whose mailboxes the server opens itself.
-    server_held: Vec<AccountId>,
-    filings: Vec<Filing>,
-}
-
-/// What is needed to commit and file one message.
-struct Work {
-    directory: Arc<Directory>,
-    mailboxes: Arc<Mailboxes>,
-    queue: Arc<Queue>,
-    login: Arc<Login>,
-    settler: Settler,
+    pub(crate) server_held: Vec<AccountId>,
+    pub(crate) filings: Vec<Filing>,
 }
 
 impl Intake {
-    /// Puts the handles together.
+    /// Puts the handles together. `forwarding` says how mail is passed on to other servers.
     pub fn new(
         directory: Arc<Directory>,
         mailboxes: Arc<Mailboxes>,
         queue: Arc<Queue>,
         login: Arc<Login>,
         settler: Settler,
+        forwarding: Forwarding,
     ) -> Intake {
         Intake {
             directory,
@@ -118,24 +75,59 @@ impl Intake {
             queue,
             login,
             settler,
+            filer: Arc::default(),
+            forwarding,
+            state: None,
+            notices: None,
             in_hand: Arc::new(Semaphore::new(IN_HAND)),
         }
+    }
+
+    /// Tells what becomes of each message to its trace.
+    pub fn traced(self, state: Arc<State>) -> Intake {
+        Intake { state: Some(state), ..self }
+    }
+
+    /// Tells of filed messages whose senders asked to hear of it.
+    pub fn noticed(self, notices: Arc<dyn Notices>) -> Intake {
+        Intake { notices: Some(notices), ..self }
+    }
+
+    /// Where the trace goes.
+    pub(crate) fn state(&self) -> Option<&State> {
+        self.state.as_deref()
+    }
+
+    /// What becomes of mail to an address: what the directory says, and the return addresses that were made here. Never
+    /// waits; asked at RCPT.
+    pub fn recipient(&self, snapshot: &Snapshot, address: &Mailbox) -> RecipientDecision {
+        route::decide(snapshot, &self.forwarding, address)
     }
 
     /// Accepts a message for all its recipients or for none. On return it is durable, and
     /// 250 may be said. Once it has begun to be committed it is also filed, even if the caller
     /// does not wait.
+    ///
+    /// Copies that are passed on are entries of their own. If one of several cannot be committed, the caller is told
+    /// so, though the others go on: the client's next try then doubles them, and none is lost.
     pub async fn accept(&self, incoming: Incoming) -> Result<(), AcceptError> {
         let permit =
             self.in_hand.clone().acquire_owned().await.map_err(|_| AcceptError::Changed)?;
         let relaying = incoming.origin != Origin::Inbound;
-        let plan = route::plan(&self.directory.snapshot(), &incoming.recipients, relaying)?;
+        let snapshot = self.directory.snapshot();
+        let plan = route::plan(&snapshot, &self.forwarding, &incoming.recipients, relaying)?;
         if plan.is_empty() {
             // Everybody's mail is to be discarded: accepted and dropped is what the operator asked for.
             tracing::info!(delivery = %incoming.id, "accepted and dropped");
+            if let Some(state) = &self.state {
+                state.record(incoming.id, Timestamp::now(), Event::Accepted { recipients: 0 });
+            }
             return Ok(());
         }
-        let prepared = self.prepare(plan, incoming.folder).await?;
+        let (passed, plan): (Vec<_>, Vec<_>) =
+            plan.into_iter().partition(|to| matches!(to, Destination::Passed { .. }));
+        let passed = self.pass_on(&snapshot, &incoming, passed, plan.is_empty()).await?;
+        let prepared = self.prepare(plan, &incoming).await?;
         let (told, outcome) = oneshot::channel();
         let work = Work {
             directory: self.directory.clone(),
@@ -143,9 +135,42 @@ impl Intake {
             queue: self.queue.clone(),
             login: self.login.clone(),
             settler: self.settler.clone(),
+            filer: self.filer.clone(),
+            state: self.state.clone(),
+            notices: self.notices.clone(),
         };
-        tokio::spawn(work.carry_out(incoming, prepared, told, permit));
+        tokio::spawn(work.carry_out(incoming, prepared, passed, told, permit));
         outcome.await.unwrap_or(Err(AcceptError::CutOff))
+    }
+
+    /// The entries of the copies that are passed on. `alone`: nobody else gets the message, so the first of them has
+    /// its id.
+    async fn pass_on(
+        &self,
+        snapshot: &Snapshot,
+        incoming: &Incoming,
+        passed: Vec<Destination>,
+        alone: bool,
+    ) -> Result<Vec<(NewEntry, Passing)>, AcceptError> {
+        let mut copies = forward::group(passed);
+        if copies.is_empty() {
+            return Ok(Vec::new());
+        }
+        let forwarding = self.forwarding.clone();
+        let incoming = incoming.clone();
+        let domains: Vec<_> = copies.iter().map(|copy| snapshot.domain(&copy.by.domain)).collect();
+        let local =
+            incoming.reverse_path.mailbox().is_some_and(|sender| snapshot.is_local(&sender.domain));
+        // A seal takes two RSA signatures: not on an async worker.
+        let made = tokio::task::spawn_blocking(move || {
+            let copies = copies.drain(..).zip(domains).enumerate();
+            let made = copies.map(|(number, (copy, domain))| {
+                let keeps_id = alone && number == 0;
+                forwarding.entry(&incoming, copy, domain.as_deref(), local, keeps_id)
+            });
+            made.collect::<Vec<_>>()
+        });
+        made.await.map_err(|_| AcceptError::CutOff)
     }
 
     /// How a message that is made here, such as a bounce, gets to an address. `None` if it
@@ -184,53 +209,54 @@ impl Intake {
     async fn prepare(
         &self,
         mut plan: Vec<Destination>,
-        folder: Folder,
+        incoming: &Incoming,
     ) -> Result<Prepared, AcceptError> {
         plan.sort_by_key(|destination| match destination {
             Destination::Here { account, .. } => Some(*account),
-            Destination::Elsewhere(_) | Destination::Nobody(_) => None,
+            _ => None,
         });
         let mut prepared = Prepared::default();
         for destination in plan {
-            let (address, route) = match destination {
-                Destination::Elsewhere(address) => (address, Route::Remote),
-                Destination::Nobody(address) => (address, Route::Waiting),
-                Destination::Here { address, account } => {
-                    let account =
-                        self.directory.snapshot().account(account).ok_or(AcceptError::Changed)?;
-                    if account.mode == KeyMode::ServerHeld {
-                        prepared.server_held.push(account.id);
-                    }
-                    let filing = self.filing(&account).await;
-                    let seal = match &filing.way {
-                        Way::Park(seal) => seal.clone().unwrap_or_else(|| to_owner(&account)),
-                        Way::Direct(handle, seal) => {
-                            let (at, handle) = (prepared.recipients.len(), handle.clone());
-                            prepared.direct.push(Direct { at, address: address.clone(), handle });
-                            seal.clone()
-                        }
-                    };
-                    prepared.filings.push(filing);
-                    let (folder, flags) = (folder.name().to_owned(), Vec::new());
-                    (
-                        address,
-                        Route::Local {
-                            account: account.id,
-                            folder,
-                            flags,
-                            seal: Seal::Owner(seal),
-                        },
-                    )
+            let (recipient, route) = match destination {
+                Destination::Elsewhere(recipient) => (recipient, Route::Remote),
+                Destination::Passed { recipient, .. } => (recipient, Route::Remote),
+                Destination::Nobody(recipient) => (recipient, Route::Waiting),
+                Destination::Here { recipient, account } => {
+                    let route = self.local(&mut prepared, &recipient, account, incoming).await?;
+                    (recipient, route)
                 }
             };
-            prepared.recipients.push(NewRecipient {
-                address,
-                notify: Notify::default(),
-                orcpt: None,
-                route,
-            });
+            let Recipient { address, notify, orcpt } = recipient;
+            prepared.recipients.push(NewRecipient { address, notify, orcpt, forward: None, route });
         }
         Ok(prepared)
+    }
+
+    async fn local(
+        &self,
+        prepared: &mut Prepared,
+        recipient: &Recipient,
+        account: AccountId,
+        incoming: &Incoming,
+    ) -> Result<Route, AcceptError> {
+        let account = self.directory.snapshot().account(account).ok_or(AcceptError::Changed)?;
+        if account.mode == KeyMode::ServerHeld {
+            prepared.server_held.push(account.id);
+        }
+        let filing = self.filing(&account).await;
+        let seal = match &filing.way {
+            Way::Park(seal) => seal.clone().unwrap_or_else(|| to_owner(&account)),
+            // What is to be released later is the queue's to park then.
+            Way::Direct(_, seal) if incoming.asked.hold_until.is_some() => seal.clone(),
+            Way::Direct(handle, seal) => {
+                let (at, handle) = (prepared.recipients.len(), handle.clone());
+                prepared.direct.push(Direct { at, recipient: recipient.clone(), handle });
+                seal.clone()
+            }
+        };
+        prepared.filings.push(filing);
+        let folder = incoming.folder.name().to_owned();
+        Ok(Route::Local { account: account.id, folder, flags: Vec::new(), seal: Seal::Owner(seal) })
     }
 
     /// The mailbox's way of taking mail now. One that the server itself has a key to is
@@ -245,89 +271,5 @@ impl Intake {
             tracing::warn!(account = %account.id, %error, "a server-held mailbox does not open");
         }
         self.mailboxes.filing(account.id).await
-    }
-}
-
-fn entry(incoming: &Incoming, recipients: Vec<NewRecipient>) -> NewEntry {
-    NewEntry {
-        id: incoming.id,
-        received_at: incoming.received_at,
-        origin: incoming.origin,
-        reverse_path: incoming.reverse_path.clone(),
-        ret: None,
-        envid: None,
-        smtputf8: incoming.smtputf8,
-        eight_bit: incoming.eight_bit,
-        body: incoming.body.clone(),
-        recipients,
-    }
-}
-
-impl Work {
-    /// Commits, says so, and files what can be filed at once.
-    async fn carry_out(
-        self,
-        incoming: Incoming,
-        prepared: Prepared,
-        told: oneshot::Sender<Result<(), AcceptError>>,
-        permit: OwnedSemaphorePermit,
-    ) {
-        let Prepared { recipients, direct, server_held, filings } = prepared;
-        // Whether the caller still listens makes no difference to what is done.
-        let rows = match self.queue.accept(entry(&incoming, recipients)).await {
-            Ok(accepted) => {
-                tracing::info!(delivery = %incoming.id, recipients = accepted.rows.len(), octets = incoming.body.len(), "accepted");
-                let _ = told.send(Ok(()));
-                accepted.rows
-            }
-            Err(error) => {
-                let _ = told.send(Err(error.into()));
-                return;
-            }
-        };
-        for direct in direct {
-            self.file_now(&incoming, rows[direct.at], direct).await;
-        }
-        drop((filings, permit));
-        for account in server_held {
-            self.open_again(account).await;
-        }
-    }
-
-    /// Files a message that is durable in the queue. If that fails, it stays parked there, and
-    /// the account drains again.
-    async fn file_now(&self, incoming: &Incoming, row: RowId, direct: Direct) {
-        let Direct { address, handle, .. } = direct;
-        let delivery = filing::delivery(
-            incoming.id,
-            &address,
-            &incoming.reverse_path,
-            incoming.received_at,
-            incoming.folder.name(),
-            &incoming.body,
-        );
-        let key = (delivery.id, delivery.recipient.clone());
-        match handle.deliver(delivery).await {
-            Ok(filed) => {
-                tracing::info!(delivery = %incoming.id, account = %handle.account(), ?filed, "filed");
-                self.settler.filed(Settled { handle, row, key });
-            }
-            Err(error) => {
-                tracing::warn!(delivery = %incoming.id, account = %handle.account(), %error, "not filed yet");
-                self.mailboxes.drain_again(handle.account());
-            }
-        }
-    }
-
-    /// A server-held mailbox that was locked while mail for it came: nobody else would unlock
-    /// it, and the mail would stay parked.
-    async fn open_again(&self, account: AccountId) {
-        if self.mailboxes.state(account) != AccountState::Locked {
-            return;
-        }
-        let Some(account) = self.directory.snapshot().account(account) else { return };
-        if let Err(error) = self.login.unlock_server_held(&account).await {
-            tracing::warn!(account = %account.id, %error, "a server-held mailbox does not open");
-        }
     }
 }

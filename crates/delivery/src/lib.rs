@@ -10,18 +10,32 @@
 //!    └─ file ── settle (sync, forget row, prune)  ─┘
 //! ```
 //!
-//! Carrying mail elsewhere is the relay's part; it asks [`Intake::route`] where a bounce
+//! What an address here passes on to another server becomes an entry of its own, with a return address of ours and
+//! our seal. Carrying mail elsewhere is the relay's part; it asks [`Intake::route`] where a bounce
 //! for one of our people goes.
 
 mod adopt;
 mod drain;
 mod error;
+mod filer;
 mod filing;
+mod forward;
+mod incoming;
 mod intake;
+mod notice;
+mod room;
 mod route;
 mod settle;
+mod verdict;
+mod work;
 
 pub use drain::Drainer;
 pub use error::AcceptError;
-pub use intake::{Folder, Incoming, Intake};
+pub use forward::Forwarding;
+pub use incoming::{Asked, Folder, Incoming, Recipient};
+pub use intake::Intake;
+pub use notice::{FiledCopy, Notices};
+pub use room::Rooms;
+pub use route::RecipientDecision;
 pub use settle::{Settler, settler};
+pub use verdict::Judged;

@@ -92,6 +92,7 @@ impl Directory {
             }) as Store)
         })
         .await?;
+        self.ledger().forget(id);
         // The log may still hold the slots as they were.
         self.empty_log().await?;
         self.change(Durability::Synced, |_| {
@@ -227,5 +228,6 @@ pub(crate) fn delete_removed(connection: &Connection) -> rusqlite::Result<()> {
         [REMOVING],
     )?;
     connection.execute("DELETE FROM accounts WHERE state = ?", [REMOVING])?;
+    connection.execute("DELETE FROM usage WHERE account NOT IN (SELECT id FROM accounts)", [])?;
     Ok(())
 }

@@ -8,31 +8,35 @@ use rusqlite::{Transaction, params};
 
 use crate::directory::{Directory, Durability, Store};
 use crate::error::DirectoryError;
-use crate::model::Alias;
+use crate::model::{Alias, AliasSource};
 use crate::snapshot::Snapshot;
 
 impl Directory {
-    /// Makes an alias, or adds targets to the one of this address. Targets need not exist (yet): mail to an alias of
-    /// which no target does is refused.
+    /// Makes an alias or a domain's catch-all, or adds targets to the one there is. Targets need not exist (yet): mail
+    /// to an alias of which no target does is refused.
     ///
     /// # Errors
     /// `NoSuchDomain` if the source is not in a domain of this server, `AddressTaken` if it is an account's,
     /// `AliasUnchanged` if no target is new, `AliasLoop`, `AliasTooDeep`, `Vault`.
     pub async fn add_alias(
         self: &Arc<Self>,
-        source: Mailbox,
+        source: impl Into<AliasSource>,
         targets: Vec<Mailbox>,
         now: Timestamp,
     ) -> Result<(), DirectoryError> {
+        let source = source.into();
         self.change(Durability::Synced, move |next| {
-            if !next.is_local(&source.domain) {
-                return Err(DirectoryError::NoSuchDomain(source.domain));
+            if !next.is_local(source.domain()) {
+                return Err(DirectoryError::NoSuchDomain(source.domain().clone()));
             }
-            if next.account_by_address(&source).is_some() {
-                return Err(DirectoryError::AddressTaken(source));
+            match &source {
+                AliasSource::Address(address) if next.account_by_address(address).is_some() => {
+                    return Err(DirectoryError::AddressTaken(address.clone()));
+                }
+                _ => {}
             }
-            let mut alias = match next.alias(&source) {
-                Some(alias) => Alias::clone(&alias),
+            let mut alias = match next.alias_by_key(&source.canonical()) {
+                Some(alias) => Alias::clone(alias),
                 None => Alias { source, targets: Vec::new(), created_at: now },
             };
             let before = alias.targets.len();
@@ -57,13 +61,13 @@ impl Directory {
     /// `NoSuchAlias`, `NoSuchTarget`, `Vault`.
     pub async fn remove_alias(
         self: &Arc<Self>,
-        source: &Mailbox,
+        source: impl Into<AliasSource>,
         target: Option<&Mailbox>,
     ) -> Result<(), DirectoryError> {
-        let (source, target) = (source.clone(), target.cloned());
+        let (source, target) = (source.into(), target.cloned());
         self.change(Durability::Synced, move |next| {
-            let mut alias = match next.alias(&source) {
-                Some(alias) => Alias::clone(&alias),
+            let mut alias = match next.alias_by_key(&source.canonical()) {
+                Some(alias) => Alias::clone(alias),
                 None => return Err(DirectoryError::NoSuchAlias(source)),
             };
             match target {
@@ -96,10 +100,10 @@ fn same(snapshot: &Snapshot, one: &Mailbox, two: &Mailbox) -> bool {
 /// Refuses what would make a loop, or a chain that resolving would cut off: from this alias, or from another that
 /// leads to it. All aliases are followed once, which is a few milliseconds for thousands of them.
 fn check_chains(snapshot: &Snapshot, alias: &Alias) -> Result<(), DirectoryError> {
-    if snapshot.walk(&alias.source).looped {
+    if snapshot.walk_alias(alias).looped {
         return Err(DirectoryError::AliasLoop(alias.source.clone()));
     }
-    if snapshot.aliases().any(|other| snapshot.walk(&other.source).too_deep) {
+    if snapshot.aliases().any(|other| snapshot.walk_alias(other).too_deep) {
         return Err(DirectoryError::AliasTooDeep(alias.source.clone()));
     }
     Ok(())

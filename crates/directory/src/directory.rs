@@ -9,6 +9,7 @@ use rusqlite::Transaction;
 use tokio::sync::Mutex;
 
 use crate::error::DirectoryError;
+use crate::quota::Ledger;
 use crate::schema::{self, REMOVING, SCHEMA};
 use crate::snapshot::Snapshot;
 
@@ -22,6 +23,7 @@ pub struct Directory {
     snapshot: ArcSwap<Snapshot>,
     /// Held from the check against the snapshot to the publication of the next one.
     writing: Mutex<()>,
+    ledger: Ledger,
 }
 
 /// The part of a change that writes to the file.
@@ -70,10 +72,12 @@ impl Directory {
                 .await?;
         }
         let snapshot = database.read(schema::load).await?;
+        let usage = database.read(schema::load_usage).await?;
         Ok(Arc::new(Self {
             database,
             snapshot: ArcSwap::from_pointee(snapshot),
             writing: Mutex::new(()),
+            ledger: Ledger::new(usage),
         }))
     }
 
@@ -123,6 +127,39 @@ impl Directory {
             stored
         });
         task.await.unwrap_or(Err(DirectoryError::CutOff))
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Writes what no snapshot shows and a power cut may take.
+    pub(crate) async fn write_soon(
+        &self,
+        job: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<(), DirectoryError> {
+        self.database.write(move |transaction| job(transaction).map_err(DirectoryError::from)).await
+    }
+
+    /// After a credential was removed or replaced: what wrapped the account key before must not be found in the log by
+    /// who knows the old credential. The change itself is made already, so a failure is no error of it.
+    pub(crate) async fn forget_replaced(&self) {
+        if let Err(error) = self.empty_log().await {
+            tracing::error!(%error, "the directory's log may still hold a replaced credential");
+        }
+    }
+
+    /// Checks the file from inside: SQLite's own check, and whether every row can be read. One sentence for each thing
+    /// that is wrong. (The outer hashes are checked without opening the file.)
+    ///
+    /// # Errors
+    /// `Vault` if it cannot be looked at at all.
+    pub async fn verify(&self) -> Result<Vec<String>, DirectoryError> {
+        let mut found = self.database.integrity().await?;
+        if let Err(error) = self.database.read(schema::load).await {
+            found.push(error.to_string());
+        }
+        Ok(found)
     }
 
     /// Leaves nothing of deleted rows in the file's log.

@@ -3,6 +3,8 @@
 use letterlock_address::{Domain, Mailbox};
 use letterlock_vault::{AccountId, VaultError};
 
+use crate::model::AliasSource;
+
 /// Why a change was refused, or could not be stored. The texts are for operators and name the thing at hand.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -58,24 +60,24 @@ pub enum DirectoryError {
     LastSlot(AccountId),
     /// There is no alias of this address.
     #[error("there is no alias {0}")]
-    NoSuchAlias(Mailbox),
+    NoSuchAlias(AliasSource),
     /// The alias does not lead to this target.
     #[error("alias {alias} does not lead to {target}")]
     NoSuchTarget {
         /// The alias.
-        alias: Mailbox,
+        alias: AliasSource,
         /// Where it does not lead.
         target: Mailbox,
     },
     /// The alias leads to all these targets already, or was given none.
     #[error("alias {0} would not change")]
-    AliasUnchanged(Mailbox),
+    AliasUnchanged(AliasSource),
     /// The alias would lead back to itself.
     #[error("alias {0} leads back to itself")]
-    AliasLoop(Mailbox),
+    AliasLoop(AliasSource),
     /// Aliases may lead to aliases, but not over more than 16 steps.
     #[error("alias {0} makes a chain of aliases that is too long")]
-    AliasTooDeep(Mailbox),
+    AliasTooDeep(AliasSource),
     /// The domain has a DKIM key of this selector already.
     #[error("domain {domain} has a DKIM key {selector} already")]
     SelectorExists {

@@ -73,7 +73,9 @@ impl Directory {
                 insert_slot(transaction, id, &named)
             }))
         })
-        .await
+        .await?;
+        self.forget_replaced().await;
+        Ok(())
     }
 
     /// Removes a credential.
@@ -93,7 +95,9 @@ impl Directory {
             account.slots.remove(at);
             Ok(Box::new(move |transaction: &Transaction<'_>| delete_slot(transaction, id, slot)))
         })
-        .await
+        .await?;
+        self.forget_replaced().await;
+        Ok(())
     }
 
     /// Remembers that a slot opened the account. Kept to the hour, so that a login seldom writes; not synced.
@@ -142,7 +146,9 @@ impl Directory {
                 update_secrets(transaction, id, &secrets)
             }))
         })
-        .await
+        .await?;
+        self.forget_replaced().await;
+        Ok(())
     }
 
     /// Replaces all key material in one commit: a change of mode, or a new key after the old one was lost or leaked.
@@ -174,7 +180,9 @@ impl Directory {
                 Ok(())
             }))
         })
-        .await
+        .await?;
+        self.forget_replaced().await;
+        Ok(())
     }
 
     /// Raises the mark of one account; see [`Directory::set_marks`].

@@ -6,7 +6,8 @@
 //! row it did not change with the one before.
 //!
 //! What an address means is decided in [`Snapshot::resolve`]. Key material passes through as the opaque bytes that
-//! vault made; nothing here opens it. Mail itself, quota counting and sessions are not known here.
+//! vault made; nothing here opens it. Mail itself and sessions are not known here; of quotas, what was last
+//! counted and what a sender is told.
 
 mod accounts;
 mod aliases;
@@ -15,6 +16,7 @@ mod domains;
 mod error;
 mod keys;
 mod model;
+mod quota;
 mod resolve;
 mod schema;
 mod snapshot;
@@ -24,8 +26,9 @@ pub use directory::Directory;
 pub use error::DirectoryError;
 pub use keys::AccountKeys;
 pub use model::{
-    Account, AccountState, Alias, Disabled, DkimAlgorithm, DkimKey, DkimPrivate, DkimState, Domain,
-    KeyMode, NamedSlot,
+    Account, AccountState, Alias, AliasSource, Disabled, DkimAlgorithm, DkimKey, DkimPrivate,
+    DkimState, Domain, KeyMode, NamedSlot,
 };
+pub use quota::{QuotaVerdict, quota_verdict};
 pub use resolve::{ROLES, Resolution, Target};
 pub use snapshot::Snapshot;

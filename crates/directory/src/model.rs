@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use letterlock_address::{Domain as DomainName, Mailbox};
+use letterlock_address::{AddressError, Domain as DomainName, Mailbox};
 use letterlock_vault::{AccountId, Slot, WrappedSecrets};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -215,11 +215,75 @@ pub struct NamedSlot {
     pub last_used: Option<Timestamp>,
 }
 
-/// An address that leads to others.
+/// What an alias stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AliasSource {
+    /// One address.
+    Address(Mailbox),
+    /// Every address of this domain that is nobody's: the domain's catch-all, written `@domain`.
+    CatchAll(DomainName),
+}
+
+impl AliasSource {
+    /// Reads an address, or `@domain` for a catch-all.
+    ///
+    /// # Errors
+    /// Why the text is neither.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        match text.strip_prefix('@') {
+            Some(domain) => DomainName::parse(domain).map(Self::CatchAll),
+            None => Mailbox::parse(text).map(Self::Address),
+        }
+    }
+
+    /// The domain whose mail it concerns.
+    pub fn domain(&self) -> &DomainName {
+        match self {
+            Self::Address(address) => &address.domain,
+            Self::CatchAll(domain) => domain,
+        }
+    }
+
+    /// The form by which two sources are compared. No address begins with `@`.
+    pub(crate) fn canonical(&self) -> String {
+        match self {
+            Self::Address(address) => address.canonical(),
+            Self::CatchAll(domain) => catch_all_key(domain),
+        }
+    }
+}
+
+/// Under which name the catch-all of a domain is found.
+pub(crate) fn catch_all_key(domain: &DomainName) -> String {
+    format!("@{domain}")
+}
+
+impl fmt::Display for AliasSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::CatchAll(domain) => write!(f, "@{domain}"),
+        }
+    }
+}
+
+impl From<Mailbox> for AliasSource {
+    fn from(address: Mailbox) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl From<&Mailbox> for AliasSource {
+    fn from(address: &Mailbox) -> Self {
+        Self::Address(address.clone())
+    }
+}
+
+/// An address, or a whole domain's unknown addresses, that leads to others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {
-    /// The address itself, in a domain of this server.
-    pub source: Mailbox,
+    /// What leads there, in a domain of this server.
+    pub source: AliasSource,
     /// Where its mail goes: accounts, aliases, or addresses elsewhere; at least one.
     pub targets: Vec<Mailbox>,
     /// When it was made, to the microsecond.

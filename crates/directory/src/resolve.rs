@@ -2,6 +2,8 @@
 //!
 //! An address of a local domain is looked up in this order: an account or alias of exactly this address; the same
 //! without `+detail`; a role address ([`ROLES`]), which every domain has unless an account or alias took its name.
+//! What is still nobody's goes to the domain's catch-all, if it has one.
+//!
 //! Aliases may lead to aliases; loops and chains of more than [`MAX_DEPTH`] steps end without a target.
 //!
 //! A role address goes to the domain's contact; if that leads nowhere (not named, not there yet, disabled), to the
@@ -133,6 +135,13 @@ impl Snapshot {
         walk
     }
 
+    /// Follows an alias, which need not be in the snapshot.
+    pub(crate) fn walk_alias(&self, alias: &Alias) -> Walk {
+        let mut walk = Walk::default();
+        self.take(Step::Alias(Arc::new(alias.clone())), 0, &mut walk);
+        walk
+    }
+
     /// Follows the role addresses of a domain, whoever took their names.
     pub(crate) fn walk_roles(&self, domain: &DomainName) -> Walk {
         let mut walk = Walk::default();
@@ -156,10 +165,10 @@ impl Snapshot {
         {
             return found;
         }
-        match ROLES.contains(&base) && self.is_local(&mailbox.domain) {
-            true => Found::Role(mailbox.domain.clone()),
-            false => Found::Nothing,
+        if ROLES.contains(&base) && self.is_local(&mailbox.domain) {
+            return Found::Role(mailbox.domain.clone());
         }
+        self.catch_all(&mailbox.domain).map_or(Found::Nothing, |all| Found::Alias(all.clone()))
     }
 
     fn find_exactly(&self, canonical: &str) -> Option<Found> {
@@ -192,6 +201,11 @@ impl Snapshot {
             Found::Alias(alias) => Step::Alias(alias),
             Found::Role(domain) => Step::Role(domain),
         };
+        self.take(step, depth, walk)
+    }
+
+    /// Goes on from an alias or role, unless it was passed before; whether it leads to anything.
+    fn take(&self, step: Step, depth: usize, walk: &mut Walk) -> bool {
         let name = step.name();
         match walk.passed.get(&name) {
             Some(Some(reached)) => return *reached,
@@ -248,7 +262,8 @@ impl Step {
     fn name(&self) -> String {
         match self {
             Self::Alias(alias) => alias.source.canonical(),
-            Self::Role(domain) => format!("@{domain}"),
+            // A blank stands in no address without quotes, and at the front in none at all.
+            Self::Role(domain) => format!(" roles@{domain}"),
         }
     }
 }

@@ -10,16 +10,18 @@ use zeroize::Zeroizing;
 
 use crate::error::DirectoryError;
 use crate::model::{
-    Account, AccountState, Alias, DkimAlgorithm, DkimKey, DkimPrivate, DkimState, Domain, KeyMode,
-    NamedSlot,
+    Account, AccountState, Alias, AliasSource, DkimAlgorithm, DkimKey, DkimPrivate, DkimState,
+    Domain, KeyMode, NamedSlot,
 };
+use crate::quota::Use;
 use crate::snapshot::Snapshot;
 
 /// The state of an account whose keys are destroyed and whose row is about to go.
 pub(crate) const REMOVING: &str = "removing";
 
 /// One text for each `user_version`. Times are microseconds since the Unix epoch.
-pub(crate) const SCHEMA: &[&str] = &["
+pub(crate) const SCHEMA: &[&str] = &[
+    "
     CREATE TABLE domains (
         seq INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -74,7 +76,15 @@ pub(crate) const SCHEMA: &[&str] = &["
         target TEXT NOT NULL,
         PRIMARY KEY (alias, position)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE usage (
+        account TEXT PRIMARY KEY,
+        octets INTEGER NOT NULL,
+        full_since INTEGER
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// Reads everything.
 pub(crate) fn load(connection: &Connection) -> Result<Snapshot, DirectoryError> {
@@ -122,7 +132,7 @@ pub(crate) fn load(connection: &Connection) -> Result<Snapshot, DirectoryError> 
     })?;
     each(connection, "SELECT * FROM aliases", |row| {
         snapshot.put_alias(Alias {
-            source: read(&row.get::<_, String>("source")?, Mailbox::parse)?,
+            source: read(&row.get::<_, String>("source")?, AliasSource::parse)?,
             targets: targets.remove(&row.get::<_, String>("canonical")?).unwrap_or_default(),
             created_at: time(row.get("created_at")?)?,
         });
@@ -203,6 +213,20 @@ fn read<T, E: std::fmt::Display>(
 
 fn read_enum<T>(text: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, DirectoryError> {
     parse(text).ok_or_else(|| DirectoryError::Row(format!("{text:?} is not known")))
+}
+
+/// What was last known of each account's use of its quota.
+pub(crate) fn load_usage(
+    connection: &Connection,
+) -> Result<HashMap<AccountId, Use>, DirectoryError> {
+    let mut usage = HashMap::new();
+    each(connection, "SELECT * FROM usage", |row| {
+        let octets = u64::try_from(row.get::<_, i64>("octets")?).unwrap_or(0);
+        let full_since = row.get::<_, Option<i64>>("full_since")?.map(time).transpose()?;
+        usage.insert(row.get("account")?, Use { octets, full_since });
+        Ok(())
+    })?;
+    Ok(usage)
 }
 
 fn time(micros: i64) -> Result<Timestamp, DirectoryError> {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use letterlock_address::{Domain as DomainName, Mailbox};
 use letterlock_vault::AccountId;
 
-use crate::model::{Account, AccountState, Alias, Domain};
+use crate::model::{Account, AccountState, Alias, Domain, catch_all_key};
 
 /// The accounts of one domain, in the order in which they were made.
 type Members = BTreeMap<i64, AccountId>;
@@ -70,7 +70,12 @@ impl Snapshot {
         self.alias_by_key(&source.canonical()).cloned()
     }
 
-    /// All aliases, by canonical source address.
+    /// The catch-all of a domain.
+    pub fn catch_all(&self, domain: &DomainName) -> Option<&Arc<Alias>> {
+        self.alias_by_key(&catch_all_key(domain))
+    }
+
+    /// All aliases, catch-alls among them, by canonical source.
     pub fn aliases(&self) -> impl ExactSizeIterator<Item = &Arc<Alias>> {
         self.aliases.values()
     }
@@ -98,10 +103,10 @@ impl Snapshot {
             .find(|account| account.state == AccountState::Enabled)
     }
 
-    /// How many accounts and aliases have an address in the domain.
+    /// How many accounts and aliases (its catch-all among them) the domain has.
     pub(crate) fn population(&self, domain: &DomainName) -> (usize, usize) {
         let accounts = self.members.get(domain).map_or(0, |members| members.len());
-        let aliases = self.aliases.values().filter(|alias| alias.source.domain == *domain).count();
+        let aliases = self.aliases.values().filter(|alias| alias.source.domain() == domain).count();
         (accounts, aliases)
     }
 

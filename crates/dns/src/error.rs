@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use hickory_proto::dnssec::Proof;
 use hickory_proto::op::ResponseCode;
+use hickory_proto::rr::{Record, RecordType};
 use hickory_resolver::net::{DnsError as WireError, NetError};
+
+use crate::secure::Security;
 
 /// Why a lookup has no answer.
 ///
@@ -51,19 +54,42 @@ pub enum SetupError {
 
 /// A failed lookup, or an absence that the caller turns into an empty answer.
 pub(crate) enum Missing {
-    /// The name exists, the type does not (NODATA).
-    NoData,
-    /// Everything else.
+    /// There is nothing, as far as the answer says.
+    Absent(Absence),
+    /// Nobody knows.
     Failed(DnsError),
+}
+
+/// Something that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Absence {
+    pub(crate) what: Absent,
+    /// Whether that was proven.
+    pub(crate) security: Security,
+    /// Seconds for which that may be remembered (RFC 2308 §5).
+    pub(crate) ttl: u32,
+}
+
+/// What is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// The name (NXDOMAIN).
+    Name,
+    /// The type at this name (NODATA).
+    Type,
 }
 
 impl From<NetError> for Missing {
     fn from(error: NetError) -> Self {
         match error {
-            NetError::Dns(WireError::NoRecordsFound(none)) => absent(none.response_code),
+            NetError::Dns(WireError::NoRecordsFound(none)) => {
+                let security = proven(none.authorities.as_deref().unwrap_or_default());
+                let ttl = none.soa.as_ref().map_or(0, |soa| soa.ttl.min(soa.data.minimum));
+                absent(none.response_code, security, ttl)
+            }
             // A denial beyond the iteration limits of RFC 9276 §3.2 counts as insecure, not as bogus.
             NetError::Dns(WireError::Nsec { response, proof: Proof::Insecure, .. }) => {
-                absent(response.metadata.response_code)
+                absent(response.metadata.response_code, Security::Insecure, 0)
             }
             NetError::Dns(WireError::Nsec { .. } | WireError::DnssecBogus) => {
                 Self::Failed(DnsError::Bogus)
@@ -73,10 +99,19 @@ impl From<NetError> for Missing {
     }
 }
 
-fn absent(code: ResponseCode) -> Missing {
+/// The library lets a denial pass only if it is proven or need not be; the proof, NSEC or NSEC3, tells which.
+fn proven(authorities: &[Record]) -> Security {
+    let denies = |record: &Record| {
+        matches!(record.record_type(), RecordType::NSEC | RecordType::NSEC3)
+            && record.proof.is_secure()
+    };
+    Security::when(authorities.iter().any(denies))
+}
+
+fn absent(code: ResponseCode, security: Security, ttl: u32) -> Missing {
     match code {
-        ResponseCode::NoError => Missing::NoData,
-        ResponseCode::NXDomain => Missing::Failed(DnsError::NotFound),
+        ResponseCode::NoError => Missing::Absent(Absence { what: Absent::Type, security, ttl }),
+        ResponseCode::NXDomain => Missing::Absent(Absence { what: Absent::Name, security, ttl }),
         other => Missing::Failed(DnsError::Temporary(format!("answer code {other}"))),
     }
 }

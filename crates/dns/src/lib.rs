@@ -1,24 +1,32 @@
 //! DNS for a mail server: MX, addresses, text and pointers, validated in process with DNSSEC, and errors told apart
 //! by what mail does about them.
 //!
+//! Where DANE is at stake, an answer comes with its [`Security`]: see [`Resolver::mx_secured`], [`Resolver::host`] and
+//! [`Resolver::tlsa`].
+//!
 //! It does not decide where mail goes (the relay does) and knows nothing of SPF, DKIM or DANE; those who do get the
 //! library's resolver by [`Resolver::hickory`].
 
+mod absent;
 mod error;
+mod secure;
 mod setup;
 
 use std::net::IpAddr;
 use std::sync::RwLock;
+use std::time::Instant;
 
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::lookup::Lookup;
 use letterlock_config::{Dns, Dnssec};
 
 pub use error::{DnsError, SetupError};
+pub use secure::{HostAnswer, Security, Tlsa};
 pub use setup::Limits;
 
-use error::Missing;
+use absent::AbsentTexts;
+use error::{Absence, Absent, Missing};
 
 /// Where mail for a domain goes (RFC 5321 §5.1), as far as its MX records say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,6 +58,7 @@ pub struct Resolver {
     validating: Option<TokioResolver>,
     mode: Dnssec,
     state: RwLock<Validation>,
+    absent: AbsentTexts,
 }
 
 impl std::fmt::Debug for Resolver {
@@ -77,7 +86,13 @@ impl Resolver {
                 (Some(validating), Validation::On)
             }
         };
-        Ok(Self { plain, validating, mode: settings.dnssec, state: RwLock::new(state) })
+        Ok(Self {
+            plain,
+            validating,
+            mode: settings.dnssec,
+            state: RwLock::new(state),
+            absent: AbsentTexts::default(),
+        })
     }
 
     /// What becomes of validation at present.
@@ -114,7 +129,7 @@ impl Resolver {
                 .answers()
                 .iter()
                 .any(|record| record.record_type() == RecordType::SOA && record.proof.is_secure()),
-            Err(Missing::Failed(DnsError::Bogus) | Missing::NoData) => false,
+            Err(Missing::Failed(DnsError::Bogus) | Missing::Absent(_)) => false,
             Err(Missing::Failed(error)) => {
                 tracing::warn!(%error, "DNSSEC probe got no answer");
                 return None;
@@ -146,29 +161,7 @@ impl Resolver {
 
     /// The exchangers of a domain. Aliases are followed.
     pub async fn mx(&self, domain: &str) -> Result<MxAnswer, DnsError> {
-        let lookup = match self.ask(domain, RecordType::MX).await {
-            Ok(lookup) => lookup,
-            Err(Missing::NoData) => return Ok(MxAnswer::Implicit),
-            Err(Missing::Failed(error)) => return Err(error),
-        };
-        let mut hosts: Vec<(u16, String)> = lookup
-            .answers()
-            .iter()
-            .filter_map(|record| match &record.data {
-                RData::MX(mx) => Some((mx.preference, plain_name(&mx.exchange))),
-                _ => None,
-            })
-            .collect();
-        if hosts.is_empty() {
-            return Ok(MxAnswer::Implicit);
-        }
-        // RFC 7505 §3: a null MX stands alone; beside others the root is merely a host that cannot be reached.
-        hosts.retain(|(_, host)| !host.is_empty());
-        if hosts.is_empty() {
-            return Ok(MxAnswer::Null);
-        }
-        hosts.sort_by_key(|(preference, _)| *preference);
-        Ok(MxAnswer::Hosts(hosts))
+        Ok(self.mx_secured(domain).await?.0)
     }
 
     /// The addresses of a host, IPv6 before IPv4; empty if the name exists without any. An address as the name is
@@ -194,12 +187,28 @@ impl Resolver {
     }
 
     /// The texts at a name, the strings of each record joined; octets that are not UTF-8 are replaced.
+    ///
+    /// That there is none is remembered for as long as the zone allows and at most a quarter of an hour: the library
+    /// remembers no denial while it validates, and every message asks for policies that most domains do not have.
     pub async fn txt(&self, name: &str) -> Result<Vec<String>, DnsError> {
-        self.collect(name, RecordType::TXT, |data| match data {
-            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
-            _ => None,
-        })
-        .await
+        let now = Instant::now();
+        if let Some(what) = self.absent.get(name, now) {
+            return nothing(what);
+        }
+        match self.ask(name, RecordType::TXT).await {
+            Ok(lookup) => Ok(lookup.answers().iter().filter_map(text).collect()),
+            Err(Missing::Absent(Absence { what, ttl, .. })) => {
+                self.absent.put(name, what, ttl, now);
+                nothing(what)
+            }
+            Err(Missing::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Whether [`Resolver::txt`] found lately that there is no text at this name, without asking anybody. Those who
+    /// look texts up by [`Resolver::hickory`] can spare themselves the question.
+    pub fn knows_no_text(&self, name: &str) -> bool {
+        self.absent.get(name, Instant::now()).is_some()
     }
 
     /// The names that an address points back to, without final dot.
@@ -222,7 +231,7 @@ impl Resolver {
             Ok(lookup) => {
                 Ok(lookup.answers().iter().filter_map(|record| pick(&record.data)).collect())
             }
-            Err(Missing::NoData) => Ok(Vec::new()),
+            Err(Missing::Absent(Absence { what, .. })) => nothing(what),
             Err(Missing::Failed(error)) => Err(error),
         }
     }
@@ -233,6 +242,21 @@ impl Resolver {
         };
         name.set_fqdn(true);
         self.active().lookup(name, record_type).await.map_err(Missing::from)
+    }
+}
+
+/// The answer of a lookup that found nothing.
+fn nothing<T>(what: Absent) -> Result<Vec<T>, DnsError> {
+    match what {
+        Absent::Type => Ok(Vec::new()),
+        Absent::Name => Err(DnsError::NotFound),
+    }
+}
+
+fn text(record: &Record) -> Option<String> {
+    match &record.data {
+        RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+        _ => None,
     }
 }
 

@@ -32,7 +32,7 @@ impl Default for Limits {
 }
 
 /// Negative answers are kept no longer than this, so that a record which was just made is found soon.
-const LONGEST_NEGATIVE: Duration = Duration::from_secs(900);
+pub(crate) const LONGEST_NEGATIVE: Duration = Duration::from_secs(900);
 /// Positive answers are kept no longer than a day.
 const LONGEST_POSITIVE: Duration = Duration::from_secs(86_400);
 

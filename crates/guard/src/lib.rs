@@ -1,8 +1,11 @@
-//! Who may connect and who may try a password: caps, rates and bans.
+//! Who may connect, who may try a password, and who may send how much: caps, rates and bans.
 //!
 //! A [`Guard`] is asked before any work is done for a stranger. It limits open connections (of all, and of one source),
 //! new connections of a source in a minute, and failed logins: by source, and by account *and* network, so that nobody
 //! can lock an owner out from afar. A *source* is an IPv4 address or an IPv6 /64, a *network* an IPv4 /24 or an IPv6 /56.
+//! How much an account submits in an hour and a day is capped too, and who asks for many recipients that do not exist is
+//! put off.
+//!
 //! Bans double up to a bound, end by themselves and are forgotten after a while. Networks that the operator exempts are
 //! never refused, counted or banned.
 //!
@@ -12,6 +15,7 @@
 //! What it does not do: it knows no passwords and no sessions, and looks at no content.
 
 mod ban;
+mod mail;
 mod rate;
 mod source;
 mod table;
@@ -27,6 +31,7 @@ use ipnet::IpNet;
 use letterlock_config::Limits;
 
 use crate::ban::Bans;
+use crate::mail::Mail;
 use crate::rate::Rate;
 use crate::source::{Network, Source};
 use crate::tally::Tallies;
@@ -44,6 +49,8 @@ pub enum Reason {
     Banned,
     /// Too many failed logins to this account from this network.
     Account,
+    /// The account has submitted as much as it may in an hour or a day.
+    Submissions,
 }
 
 impl Reason {
@@ -55,6 +62,7 @@ impl Reason {
             Self::Rate => "rate",
             Self::Banned => "banned",
             Self::Account => "account",
+            Self::Submissions => "submissions",
         }
     }
 }
@@ -100,6 +108,9 @@ struct Logins {
     accounts: Tallies<(Account, Network)>,
     source_bans: Bans<Source>,
     account_bans: Bans<(Account, Network)>,
+    /// Attempts under way: of each source, and of each network at each account.
+    trying: HashMap<Source, u32>,
+    trying_account: HashMap<(Account, Network), u32>,
 }
 
 /// The guard of one server. Shared by all listeners and by the login.
@@ -111,6 +122,7 @@ pub struct Guard {
     rate: Rate,
     live: Mutex<Live>,
     logins: Mutex<Logins>,
+    mail: Mutex<Mail>,
     hasher: RandomState,
 }
 
@@ -122,7 +134,7 @@ impl Guard {
     pub fn new(limits: &Limits, now: Instant) -> Arc<Guard> {
         let bans = || limits.ban..=limits.ban_max;
         Arc::new(Guard {
-            exempt: limits.exempt.clone(),
+            exempt: limits.exempt.iter().copied().map(canonical).collect(),
             connections: limits.connections,
             per_source: limits.connections_per_ip,
             rate: Rate::new(limits.connections_per_ip_rate, now),
@@ -132,7 +144,10 @@ impl Guard {
                 accounts: Tallies::new(limits.logins_failed_per_account, limits.login_window),
                 source_bans: Bans::new(bans()),
                 account_bans: Bans::new(bans()),
+                trying: HashMap::new(),
+                trying_account: HashMap::new(),
             }),
+            mail: Mutex::new(Mail::new(limits)),
             hasher: RandomState::new(),
         })
     }
@@ -215,6 +230,41 @@ impl Guard {
         }
     }
 
+    /// Asks for an attempt to log in, as [`Guard::check_login`] does, and reserves it: there are never more under way
+    /// than may fail before somebody is banned, so that guesses made side by side gain nothing. `None` if that many are
+    /// under way; one of them has to end first, and it makes sense to wait for it.
+    ///
+    /// # Errors
+    /// As [`Guard::check_login`].
+    pub fn try_login(
+        self: &Arc<Self>,
+        ip: IpAddr,
+        account: &str,
+        now: Instant,
+    ) -> Result<Option<LoginAttempt>, Refusal> {
+        if self.is_exempt(ip) {
+            return Ok(Some(LoginAttempt { counted: None }));
+        }
+        self.check_login(ip, account, now)?;
+        let (source, key) = (Source::of(ip), (self.account(account), Network::of(ip)));
+        let mut logins = self.logins();
+        let tried = |count: Option<&u32>| count.copied().unwrap_or(0);
+        if tried(logins.trying.get(&source)) >= logins.sources.left(&source, now)
+            || tried(logins.trying_account.get(&key)) >= logins.accounts.left(&key, now)
+        {
+            return Ok(None);
+        }
+        *logins.trying.entry(source).or_default() += 1;
+        *logins.trying_account.entry(key).or_default() += 1;
+        Ok(Some(LoginAttempt { counted: Some((Arc::clone(self), source, key)) }))
+    }
+
+    fn end_attempt(&self, source: Source, key: (Account, Network)) {
+        let mut logins = self.logins();
+        count_down(&mut logins.trying, source);
+        count_down(&mut logins.trying_account, key);
+    }
+
     /// Counts a failed login; what reaches a limit is banned from now on.
     pub fn login_failed(&self, ip: IpAddr, account: &str, now: Instant) {
         if self.is_exempt(ip) {
@@ -264,6 +314,7 @@ impl Guard {
     pub fn evict(&self, now: Instant) {
         self.rate.evict(now);
         self.live().by_source.shrink_to_fit();
+        self.mail().evict(now);
         let mut logins = self.logins();
         logins.sources.evict(now);
         logins.accounts.evict(now);
@@ -298,6 +349,44 @@ impl Guard {
 
     fn logins(&self) -> MutexGuard<'_, Logins> {
         self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A network of IPv4 addresses as such, also where it is written as one of IPv6 (`::ffff:192.0.2.0/120`): addresses are
+/// compared in their IPv4 form.
+fn canonical(net: IpNet) -> IpNet {
+    const MAPPED: u8 = 96;
+    match net {
+        IpNet::V6(v6) if v6.prefix_len() >= MAPPED => match v6.addr().to_ipv4_mapped() {
+            Some(v4) => ipnet::Ipv4Net::new(v4, v6.prefix_len() - MAPPED).map_or(net, IpNet::V4),
+            None => net,
+        },
+        _ => net,
+    }
+}
+
+fn count_down<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, u32>, key: K) {
+    if let Some(count) = counts.get_mut(&key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(&key);
+        }
+    }
+}
+
+/// An attempt to log in that is under way. What came of it is told to the guard before it is dropped.
+#[derive(Debug)]
+#[must_use = "the attempt counts only as long as it lives"]
+pub struct LoginAttempt {
+    /// `None` for exempt networks.
+    counted: Option<(Arc<Guard>, Source, (Account, Network))>,
+}
+
+impl Drop for LoginAttempt {
+    fn drop(&mut self) {
+        if let Some((guard, source, key)) = self.counted.take() {
+            guard.end_attempt(source, key);
+        }
     }
 }
 

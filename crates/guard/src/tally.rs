@@ -23,7 +23,8 @@ impl Entry for Tally {
 }
 
 impl Tally {
-    fn add(&mut self, now: Instant) {
+    /// Moves on to the window that `now` is in.
+    fn turn(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.start);
         if passed >= self.window * 2 {
             *self = Tally { start: now, present: 0, last: 0, window: self.window };
@@ -35,7 +36,11 @@ impl Tally {
                 window: self.window,
             };
         }
-        self.present = self.present.saturating_add(1);
+    }
+
+    fn add(&mut self, more: u32, now: Instant) {
+        self.turn(now);
+        self.present = self.present.saturating_add(more);
     }
 
     fn count(&self, now: Instant) -> f64 {
@@ -63,12 +68,24 @@ impl<K: Hash + Eq + Copy> Tallies<K> {
         let window = self.window;
         let tally =
             self.table.entry(key, now, || Tally { start: now, present: 0, last: 0, window });
-        tally.add(now);
+        tally.add(1, now);
         let reached = tally.count(now) >= f64::from(self.limit);
         if reached {
             self.table.remove(&key);
         }
         reached
+    }
+
+    /// How many failures more reach the limit; at least one.
+    pub(crate) fn left(&self, key: &K, now: Instant) -> u32 {
+        let count = self.table.get(key).map_or(0.0, |tally| {
+            let mut tally = *tally;
+            tally.turn(now);
+            tally.count(now)
+        });
+        // From 0 up to a limit of 32 bits: the cast cuts off nothing.
+        let left = (f64::from(self.limit) - count).ceil().max(1.0);
+        left as u32
     }
 
     pub(crate) fn forget(&mut self, key: &K) {
@@ -81,6 +98,40 @@ impl<K: Hash + Eq + Copy> Tallies<K> {
 
     pub(crate) fn len(&self) -> usize {
         self.table.len()
+    }
+}
+
+/// What each key has used up over a sliding window, where reaching the limit bans nobody: it only has to wait.
+#[derive(Debug)]
+pub(crate) struct Window<K> {
+    limit: u32,
+    length: Duration,
+    table: Table<K, Tally>,
+}
+
+impl<K: Hash + Eq + Copy> Window<K> {
+    pub(crate) fn new(limit: u32, length: Duration) -> Self {
+        Window { limit, length, table: Table::new() }
+    }
+
+    /// Whether so many more fit.
+    pub(crate) fn has_room(&self, key: &K, more: u32, now: Instant) -> bool {
+        let used = self.table.get(key).map_or(0.0, |tally| {
+            let mut tally = *tally;
+            tally.turn(now);
+            tally.count(now)
+        });
+        used + f64::from(more) <= f64::from(self.limit)
+    }
+
+    pub(crate) fn add(&mut self, key: K, more: u32, now: Instant) {
+        let length = self.length;
+        let new = || Tally { start: now, present: 0, last: 0, window: length };
+        self.table.entry(key, now, new).add(more, now);
+    }
+
+    pub(crate) fn evict(&mut self, now: Instant) {
+        self.table.evict(now);
     }
 }
 
@@ -99,6 +150,20 @@ mod tests {
         assert!(!tallies.add(2, now + Duration::from_secs(2)));
         assert!(tallies.add(1, now + Duration::from_secs(3)));
         assert!(!tallies.add(1, now + Duration::from_secs(4)), "counting starts anew");
+    }
+
+    #[test]
+    fn what_is_left_is_what_it_takes() {
+        let now = Instant::now();
+        let mut tallies = Tallies::new(3, WINDOW);
+        assert_eq!(tallies.left(&1, now), 3);
+        tallies.add(1, now);
+        tallies.add(1, now);
+        assert_eq!(tallies.left(&1, now), 1);
+        assert_eq!(tallies.left(&1, now + WINDOW + WINDOW / 2), 2, "half of two still counts");
+        assert_eq!(tallies.left(&1, now + WINDOW * 2), 3);
+        tallies.add(1, now);
+        assert_eq!(tallies.left(&1, now), 3, "counting starts anew");
     }
 
     #[test]

@@ -227,3 +227,96 @@ fn threads_share_one_guard() {
     });
     assert_eq!(guard.counts().connections, 0);
 }
+
+#[test]
+fn guesses_side_by_side_are_as_few_as_one_after_the_other() {
+    let now = Instant::now();
+    let guard = guard(now);
+    let from = ip("192.0.2.1");
+    let mut under_way = Vec::new();
+    while let Some(attempt) = guard.try_login(from, "ann", now).unwrap() {
+        under_way.push(attempt);
+        assert!(under_way.len() < 100);
+    }
+    assert_eq!(under_way.len(), 3, "as many as may fail");
+    assert!(guard.try_login(from, "bob", now).unwrap().is_some(), "another account");
+    let neighbour = ip("192.0.2.2");
+    assert!(guard.try_login(neighbour, "ann", now).unwrap().is_none(), "the same network");
+    assert!(guard.try_login(ip("203.0.113.1"), "ann", now).unwrap().is_some(), "elsewhere");
+    guard.login_failed(from, "ann", now);
+    under_way.pop();
+    assert!(guard.try_login(from, "ann", now).unwrap().is_none(), "two left, two under way");
+    guard.login_succeeded(from, "ann");
+    under_way.pop();
+    let again = guard.try_login(from, "ann", now).unwrap();
+    assert!(again.is_some());
+    drop((again, under_way));
+    for _ in 0..3 {
+        guard.login_failed(from, "ann", now);
+    }
+    assert_eq!(reason(guard.try_login(from, "ann", now)), Some(Reason::Account));
+    for _ in 0..1000 {
+        assert!(guard.try_login(ip("198.51.100.7"), "ann", now).unwrap().is_some(), "exempt");
+    }
+}
+
+#[test]
+fn an_exempt_network_may_be_written_in_ipv6() {
+    let now = Instant::now();
+    let exempt = vec!["::ffff:198.51.100.0/120".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+    let guard = Guard::new(&Limits { exempt, ..limits() }, now);
+    for inside in ["198.51.100.7", "::ffff:198.51.100.7", "2001:db8::7"] {
+        assert!(guard.is_exempt(ip(inside)), "{inside}");
+    }
+    for outside in ["198.51.101.7", "::ffff:198.51.101.7", "2001:db9::7"] {
+        assert!(!guard.is_exempt(ip(outside)), "{outside}");
+    }
+}
+
+#[test]
+fn an_account_submits_so_much_in_an_hour_and_in_a_day() {
+    let now = Instant::now();
+    let limits = Limits {
+        messages_per_account_hour: 3,
+        messages_per_account_day: 5,
+        recipients_per_account_hour: 10,
+        recipients_per_account_day: 100,
+        ..limits()
+    };
+    let guard = Guard::new(&limits, now);
+    let from = ip("192.0.2.1");
+    let submit = |who: &str, recipients, at| guard.submit(from, who, recipients, at);
+    for _ in 0..3 {
+        assert!(guard.may_submit(from, "ann", 1, now).is_ok(), "asking counts nothing");
+        assert!(submit("ann", 1, now).is_ok());
+    }
+    assert_eq!(reason(guard.may_submit(from, "ann", 1, now)), Some(Reason::Submissions));
+    assert_eq!(reason(submit("ann", 1, now)), Some(Reason::Submissions));
+    assert!(submit("bob", 8, now).is_ok());
+    assert_eq!(reason(submit("bob", 3, now)), Some(Reason::Submissions), "recipients count too");
+    assert!(submit("bob", 2, now).is_ok());
+    assert!(guard.submit(ip("198.51.100.7"), "ann", 99, now).is_ok(), "an exempt network");
+    let later = now + 120 * MINUTE;
+    assert!(submit("ann", 1, later).is_ok() && submit("ann", 1, later).is_ok());
+    assert_eq!(reason(submit("ann", 1, later)), Some(Reason::Submissions), "the day's limit");
+    assert!(submit("ann", 1, now + 48 * 60 * MINUTE).is_ok());
+}
+
+#[test]
+fn who_guesses_recipients_is_put_off_for_a_while() {
+    let now = Instant::now();
+    let limits = Limits { unknown_recipients_per_ip: 4, ban: MINUTE, ..limits() };
+    let guard = Guard::new(&limits, now);
+    for _ in 0..3 {
+        guard.unknown_recipient(ip("192.0.2.1"), now);
+        guard.unknown_recipient(ip("198.51.100.7"), now);
+    }
+    assert_eq!(guard.recipients_put_off(ip("192.0.2.1"), now), None);
+    guard.unknown_recipient(ip("192.0.2.1"), now);
+    guard.unknown_recipient(ip("198.51.100.7"), now);
+    assert_eq!(guard.recipients_put_off(ip("192.0.2.1"), now), Some(MINUTE));
+    assert_eq!(guard.recipients_put_off(ip("192.0.2.2"), now), None);
+    assert_eq!(guard.recipients_put_off(ip("198.51.100.7"), now), None);
+    assert_eq!(guard.recipients_put_off(ip("192.0.2.1"), now + MINUTE), None);
+    assert!(guard.admit(ip("192.0.2.1"), "smtp", now).is_ok(), "it is not banned");
+}

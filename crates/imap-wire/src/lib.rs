@@ -2,7 +2,7 @@
 //!
 //! What it does: octets from a client become typed commands ([`reader`], [`command`]); typed results become octets
 //! ([`response`]); a stored message becomes ENVELOPE, BODY and BODYSTRUCTURE ([`structure`]), exact pieces of itself
-//! ([`section`]) and text for SEARCH ([`text`]).
+//! ([`section`]) and text for SEARCH ([`text`]); facts about messages become orders and threads ([`order`]).
 //!
 //! What it does not do: no sockets, no clock, no storage, no session state. Which command is allowed when, which
 //! capabilities exist and what a mailbox holds is the business of its callers.
@@ -12,6 +12,7 @@ pub mod date;
 pub mod flag;
 pub mod mailbox_name;
 pub mod mime;
+pub mod order;
 pub mod reader;
 pub mod response;
 mod scan;
@@ -20,6 +21,7 @@ pub mod section;
 pub mod sequence;
 pub mod structure;
 pub mod text;
+pub mod window;
 
 pub use command::fetch::{FetchCommand, FetchItem, FetchModifiers};
 pub use command::list::{ListCommand, StatusItem};
@@ -34,3 +36,4 @@ pub use scan::SyntaxError;
 pub use secret::Secret;
 pub use section::{Partial, Section, SectionText};
 pub use sequence::{NumberSet, SequenceSet};
+pub use window::Window;

@@ -245,6 +245,11 @@ impl<'a> Scanner<'a> {
         if self.eat_keyword("NIL") { Ok(None) } else { self.string().map(Some) }
     }
 
+    /// nstring that may hold any octets: a literal8 is taken, too.
+    pub(crate) fn nstring8(&mut self) -> Scanned<Option<Vec<u8>>> {
+        if self.peek() == Some(b'~') { self.literal().map(Some) } else { self.nstring() }
+    }
+
     /// A quoted string or a literal.
     pub(crate) fn string(&mut self) -> Scanned<Vec<u8>> {
         match self.peek() {

@@ -234,6 +234,56 @@ impl NumberSet {
         }
         out
     }
+
+    /// What is here and not in `other`.
+    pub fn without(&self, other: &Self) -> Self {
+        let mut out = Self::new();
+        let mut others = other.0.iter().peekable();
+        for &(low, high) in &self.0 {
+            // Wider than the numbers: one past the largest has to fit.
+            let (mut start, end) = (u64::from(low), u64::from(high));
+            while others.next_if(|cut| u64::from(cut.1) < start).is_some() {}
+            while let Some(&&(cut_low, cut_high)) = others.peek() {
+                if u64::from(cut_low) > end {
+                    break;
+                }
+                out.append_wide(start, u64::from(cut_low));
+                start = start.max(u64::from(cut_high) + 1);
+                if u64::from(cut_high) > end {
+                    break;
+                }
+                others.next();
+            }
+            out.append_wide(start, end + 1);
+        }
+        out
+    }
+
+    /// Appends `start..end` unless it is empty.
+    fn append_wide(&mut self, start: u64, end: u64) {
+        if let (Ok(low), Ok(high)) = (u32::try_from(start), u32::try_from(end.saturating_sub(1)))
+            && low <= high
+            && end > start
+        {
+            self.append_range(low, high);
+        }
+    }
+
+    /// What is in either.
+    pub fn union(&self, other: &Self) -> Self {
+        Self::from_ranges(self.0.iter().chain(&other.0).copied())
+    }
+
+    /// The same as a client would write it; `None` for the empty set, which has no form.
+    pub fn to_sequence_set(&self) -> Option<SequenceSet> {
+        let number = |value| NonZeroU32::new(value).map(SequenceNumber::Value);
+        let ranges = self
+            .0
+            .iter()
+            .map(|(low, high)| Some(SequenceRange { start: number(*low)?, end: number(*high)? }));
+        let ranges: Option<Vec<_>> = ranges.collect();
+        ranges.filter(|ranges| !ranges.is_empty()).map(SequenceSet::Ranges)
+    }
 }
 
 impl FromIterator<u32> for NumberSet {
@@ -356,6 +406,20 @@ mod tests {
             prop_assert_eq!(set.len(), naive.len() as u64);
             prop_assert!(set.ranges().windows(2).all(|w| w[0].1 + 1 < w[1].0));
             prop_assert!((0..62).all(|n| set.contains(n) == naive.contains(&n)));
+        }
+
+        #[test]
+        fn differences_are_the_naive_ones(
+            a in proptest::collection::vec((1u32..60, 1u32..60), 0..8),
+            b in proptest::collection::vec((1u32..60, 1u32..60), 0..8),
+        ) {
+            let (a, b) = (NumberSet::from_ranges(a), NumberSet::from_ranges(b));
+            let naive: NumberSet = a.iter().filter(|number| !b.contains(*number)).collect();
+            prop_assert_eq!(a.without(&b), naive);
+            let top = NumberSet::from_ranges([(5, u32::MAX)]);
+            prop_assert_eq!(top.without(&a).union(&top.intersect(&a)), top);
+            let back = a.to_sequence_set().and_then(|set| set.resolve(1)).unwrap_or_default();
+            prop_assert_eq!(back, a);
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Text for SEARCH and indexes: header values and bodies decoded to Unicode, and folding for comparison.
 
 mod charset;
+mod preview;
 mod words;
 
 pub use charset::decode_charset;
+pub use preview::preview;
 pub use words::decode_words;
 
 use crate::mime::encoding::{TransferEncoding, hex};

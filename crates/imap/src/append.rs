@@ -10,6 +10,7 @@ use crate::connection::Connection;
 use crate::flags;
 use crate::outcome::{Ended, Outcome, Reply, Stop, settle};
 use crate::refresh::refresh;
+use crate::requires::refused_append;
 use crate::session::{Allowed, State, User, refusal};
 use crate::view::Removals;
 
@@ -73,7 +74,12 @@ impl Connection<'_> {
                 Event::AppendBegin(begin) => {
                     let left = room.checked_sub(begin.size.saturating_add(EACH));
                     let too_much = || Reply::no("Too much at once").with(Code::TooBig);
-                    match left.ok_or_else(too_much).and_then(|left| Ok((left, begun(&begin)?))) {
+                    let capabilities = &self.imap.capabilities;
+                    let begun = || match refused_append(&begin, capabilities) {
+                        Some(reply) => Err(reply),
+                        None => begun(&begin, user),
+                    };
+                    match left.ok_or_else(too_much).and_then(|left| Ok((left, begun()?))) {
                         Ok((left, message)) => (room, current) = (left, Some(message)),
                         Err(reply) => {
                             self.wire.reader().refuse_append();
@@ -108,9 +114,10 @@ async fn target(user: &User, begin: &AppendBegin) -> Result<String, Stop> {
     Ok(name)
 }
 
-fn begun(begin: &AppendBegin) -> Result<Coming, Reply> {
-    if begin.utf8 {
-        return Err(Reply::bad("UTF8=ACCEPT is not supported"));
+fn begun(begin: &AppendBegin, user: &User) -> Result<Coming, Reply> {
+    // RFC 6855 §4
+    if begin.utf8 && !user.accepts_utf8() {
+        return Err(Reply::bad("UTF8 needs ENABLE UTF8=ACCEPT"));
     }
     let flags =
         flags::from_wire(&begin.flags).ok_or_else(|| Reply::bad("There is no such system flag"))?;

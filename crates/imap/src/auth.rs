@@ -2,11 +2,11 @@
 
 use letterlock_imap_wire::response::continuation;
 use letterlock_imap_wire::{Code, Command, Event, Secret};
-use letterlock_login::sasl::{Exchange, Mechanism, SaslError, Step};
-use letterlock_login::{Credential, LoginError, Peer, Protocol};
+use letterlock_login::sasl::{self, Exchange, Proof, SaslError, Step};
+use letterlock_login::{Credential, LoginError, Peer, Protocol, Session};
 use zeroize::Zeroizing;
 
-use crate::capability::{Security, after_login};
+use crate::capability::Security;
 use crate::connection::Connection;
 use crate::outcome::{Ended, Reply, Stop};
 use crate::session::{State, User};
@@ -25,59 +25,92 @@ impl Connection<'_> {
                 let reply = Reply::no("No passwords in clear text: use STARTTLS first");
                 return Ok((State::NotAuthenticated, reply.with(Code::PrivacyRequired)));
             }
-            Command::Login { user, password } => plain_credential(user, &password),
+            Command::Login { user, password } => {
+                plain_credential(user, &password).map(Claim::Password)
+            }
             Command::Authenticate { mechanism, initial } => {
                 self.exchange(&mechanism, initial).await
             }
             _ => Err(Reply::bad("Log in first").into()),
         };
         match credential {
-            Ok(credential) => self.log_in(credential).await,
+            Ok(claim) => self.log_in(claim).await,
             Err(Stop::Refuse(reply)) => Ok((State::NotAuthenticated, reply)),
             Err(Stop::End(ended)) => Err(ended),
         }
     }
 
-    /// The dialogue of AUTHENTICATE, up to a credential.
-    async fn exchange(
-        &mut self,
-        mechanism: &str,
-        initial: Option<Secret>,
-    ) -> Result<Credential, Stop> {
-        let Some(mechanism) = Mechanism::parse(mechanism) else {
+    /// The dialogue of AUTHENTICATE, up to a credential or proof.
+    async fn exchange(&mut self, mechanism: &str, initial: Option<Secret>) -> Result<Claim, Stop> {
+        let ground = self.ground();
+        let Some(mechanism) = ground.mechanism(mechanism) else {
             return Err(Reply::no("This mechanism is not offered").with(Code::Cannot).into());
         };
         let initial = initial.as_ref().map(|initial| initial.expose_str().unwrap_or("?"));
-        let mut step = Exchange::start(mechanism, initial);
+        let mut step = Exchange::start(mechanism, initial, &ground);
         loop {
             step = match step {
-                Step::Done(credential) => return Ok(credential),
+                Step::Done(credential) => return Ok(Claim::Password(credential)),
+                Step::Prove(proof) => return Ok(Claim::Proof(proof)),
                 Step::Failed(SaslError::Cancelled) => return Err(Reply::bad("Cancelled").into()),
                 Step::Failed(error) => return Err(Reply::bad(error.to_string()).into()),
                 Step::Challenge(exchange, challenge) => {
-                    self.wire.reader().expect_continuation();
-                    continuation(&mut self.wire.out, &challenge);
-                    match self.next(None).await? {
-                        Event::Line(line) => exchange.respond(line.expose_str().unwrap_or("?")),
-                        Event::Fatal { text } => return Err(Ended::Bye(text.into()).into()),
-                        _ => return Err(Reply::bad("The response is malformed").into()),
-                    }
+                    let line = self.ask(&challenge).await?;
+                    exchange.respond(line.expose_str().unwrap_or("?"))
                 }
             };
         }
     }
 
-    async fn log_in(&mut self, credential: Credential) -> Result<(State, Reply), Ended> {
-        let peer = Peer { ip: self.peer, protocol: Protocol::Imap };
-        match self.imap.login.authenticate(&credential, peer).await {
-            Ok(session) => {
-                self.wire.reader().set_limits(self.imap.later_limits());
-                let reply = Reply::ok("Logged in").with(Code::Capability(after_login()));
-                Ok((State::Authenticated(User::new(session)), reply))
-            }
-            Err(error) => Ok((State::NotAuthenticated, refused(&error))),
+    /// Sends a challenge and reads the response.
+    async fn ask(&mut self, challenge: &str) -> Result<Secret, Stop> {
+        self.wire.reader().expect_continuation();
+        continuation(&mut self.wire.out, challenge);
+        match self.next(None).await? {
+            Event::Line(line) => Ok(line),
+            Event::Fatal { text } => Err(Ended::Bye(text.into()).into()),
+            _ => Err(Reply::bad("The response is malformed").into()),
         }
     }
+
+    /// The session that a credential or proof gives. After a proof, the client hears the server's first.
+    async fn session(&mut self, claim: Claim) -> Result<Session, Stop> {
+        let peer = Peer { ip: self.peer, protocol: Protocol::Imap };
+        let proof = match claim {
+            Claim::Password(credential) => {
+                let session = self.imap.login.authenticate(&credential, peer).await;
+                return session.map_err(|error| refused(&error).into());
+            }
+            Claim::Proof(proof) => proof,
+        };
+        let proven = self.imap.login.prove(&proof, peer).await;
+        let proven = proven.map_err(|error| refused(&error))?;
+        let line = self.ask(&proven.challenge).await?;
+        match sasl::acknowledged(line.expose_str().unwrap_or("?")) {
+            Ok(()) => Ok(proven.session),
+            Err(SaslError::Cancelled) => Err(Reply::bad("Cancelled").into()),
+            Err(error) => Err(Reply::bad(error.to_string()).into()),
+        }
+    }
+
+    async fn log_in(&mut self, claim: Claim) -> Result<(State, Reply), Ended> {
+        match self.session(claim).await {
+            Ok(session) => {
+                self.wire.reader().set_limits(self.imap.later_limits());
+                let reply = Reply::ok("Logged in")
+                    .with(Code::Capability(self.imap.capabilities.after_login()));
+                Ok((State::Authenticated(User::new(session, self.imap.limits.message_size)), reply))
+            }
+            Err(Stop::Refuse(reply)) => Ok((State::NotAuthenticated, reply)),
+            Err(Stop::End(ended)) => Err(ended),
+        }
+    }
+}
+
+/// What a client claims, by a password or without showing it.
+enum Claim {
+    Password(Credential),
+    Proof(Proof),
 }
 
 fn plain_credential(identity: String, password: &Secret) -> Result<Credential, Stop> {

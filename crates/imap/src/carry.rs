@@ -7,9 +7,10 @@ use letterlock_mailbox::{Copied, MailboxError};
 
 use crate::fetch::no_such_number;
 use crate::outcome::{Outcome, Reply, Stop};
+use crate::resync::highest_after_close;
 use crate::select::Selected;
 use crate::session::User;
-use crate::wire::Wire;
+use crate::wire::{PROGRESS, Wire};
 
 /// COPY and UID COPY.
 pub(crate) async fn copy(user: &User, selected: &Selected, command: &CopyCommand) -> Outcome {
@@ -27,13 +28,15 @@ pub(crate) async fn move_(
     user: &User,
     selected: &Selected,
     command: &CopyCommand,
+    tag: &str,
     wire: &mut Wire,
 ) -> Outcome {
     let (ranges, to) = prepare(user, selected, command)?;
     if selected.is_read_only() {
         return Ok(Reply::no("The mailbox was opened read-only"));
     }
-    let moved = user.mailbox().move_(selected.folder, &ranges, &to).await.map_err(try_create)?;
+    let moving = user.mailbox().move_(selected.folder, &ranges, &to);
+    let moved = wire.during(tag, PROGRESS, moving).await?.map_err(try_create)?;
     if let Some(code) = copy_uid(&moved) {
         Reply::ok("Moved").with(code).write(&mut wire.out, None);
     }
@@ -99,11 +102,17 @@ pub(crate) async fn expunge(
 
 /// CLOSE: removes what is marked, without a word. After EXAMINE it removes nothing.
 pub(crate) async fn close(user: &User, selected: &Selected) -> Outcome {
-    if !selected.is_read_only() {
-        match user.mailbox().expunge(selected.folder, None).await {
-            Ok(_) | Err(MailboxError::NoSuchFolder) => {}
-            Err(error) => return Err(error.into()),
-        }
+    let reply = Reply::ok("Mailbox is closed");
+    if selected.is_read_only() {
+        return Ok(reply);
     }
-    Ok(Reply::ok("Mailbox is closed"))
+    let removed = match user.mailbox().expunge(selected.folder, None).await {
+        Ok(removed) => removed,
+        Err(MailboxError::NoSuchFolder) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(match highest_after_close(user, selected, &removed).await? {
+        Some(code) => reply.with(code),
+        None => reply,
+    })
 }

@@ -4,20 +4,23 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use letterlock_imap_wire::command::SelectCommand;
-use letterlock_imap_wire::response::{Status, capability, continuation, enabled, id};
+use letterlock_imap_wire::response::{Status, capability, continuation, id};
 use letterlock_imap_wire::{Code, Command, Event, Tagged};
+use letterlock_login::sasl::Ground;
 use letterlock_mailbox::SelectMode;
 use letterlock_net::Shutdown;
 use tokio::time::{Instant, sleep_until};
 
-use crate::capability::{Security, after_login, before_login};
+use crate::capability::Security;
+use crate::enable::enable;
 use crate::outcome::{Ended, LOCKED, Outcome, Reply, Stop, settle};
 use crate::refresh::refresh;
+use crate::requires::refused;
 use crate::select::{Selected, select};
 use crate::serve::Imap;
-use crate::session::{State, User, allowed, refusal, removals, speaks_uids};
-use crate::wire::Wire;
-use crate::{carry, fetch, folders, list, search, store};
+use crate::session::{Resync, State, User, allowed, enables, refusal, removals, speaks_uids};
+use crate::wire::{PROGRESS, Wire};
+use crate::{account, carry, fetch, folders, list, metadata, resync, search, sort, store};
 
 /// Bad commands in a row, before and after login, after which a client is sent away. A client that is merely new to some
 /// extension stays far below; what speaks another protocol does not.
@@ -45,7 +48,7 @@ impl<'a> Connection<'a> {
     /// Serves the client to the end, and closes.
     pub(crate) async fn run(mut self) {
         let greeting = Reply::ok("Letterlock IMAP ready")
-            .with(Code::Capability(before_login(self.security())));
+            .with(Code::Capability(self.capabilities(&State::NotAuthenticated)));
         greeting.write(&mut self.wire.out, None);
         let mut state = State::NotAuthenticated;
         let ended = loop {
@@ -80,6 +83,11 @@ impl<'a> Connection<'a> {
         if self.wire.flush().await.is_ok() {
             self.wire.close().await;
         }
+    }
+
+    /// What SASL stands on here.
+    pub(crate) fn ground(&self) -> Ground {
+        Ground::new(self.wire.channel_bindings(), self.imap.login.salts())
     }
 
     /// How passwords would travel.
@@ -169,20 +177,46 @@ impl<'a> Connection<'a> {
 
     async fn command(&mut self, state: State, tagged: Tagged) -> Result<State, Ended> {
         let Tagged { tag, command } = tagged;
-        if let Some(reply) = refusal(allowed(&command), &state) {
+        let refusal = refusal(allowed(&command), &state);
+        if let Some(reply) = refusal.or_else(|| refused(&command, &self.imap.capabilities)) {
             self.complete(&state, Some(&tag), &reply)?;
             return Ok(state);
         }
         let (removals, uids) = (removals(&command), speaks_uids(&command));
+        let expunges =
+            matches!(command, Command::Expunge | Command::UidExpunge(_) | Command::Move(_));
+        let compresses = matches!(command, Command::Compress(_));
+        let mut state = state;
+        resync::enable(&mut state, enables(&command), &mut self.wire.out);
         let (mut state, mut reply) = self.perform(state, &tag, command).await?;
         if let State::Selected(user, selected) = &mut state {
+            let before = selected.view.modseq();
             refresh(user, selected, removals, uids, &mut self.wire).await?;
+            if expunges && reply.status == Status::Ok && selected.view.modseq() > before {
+                reply.code = reply.code.or_else(|| resync::highest(user, selected));
+            }
             if selected.view.has_gone() && reply.code.is_none() && reply.status != Status::Bad {
                 reply = reply.with(Code::ExpungeIssued);
             }
         }
         self.complete(&state, Some(&tag), &reply)?;
+        if compresses && reply.status == Status::Ok {
+            self.wire.compress().await?;
+        }
         Ok(state)
+    }
+
+    /// COMPRESS (RFC 4978). It takes effect after the answer, for which the client has to wait: what is here already was
+    /// not compressed.
+    fn check_compress(&mut self, mechanism: &str) -> Reply {
+        if self.wire.is_compressed() {
+            return Reply::no("DEFLATE is active already").with(Code::CompressionActive);
+        }
+        match (mechanism, self.wire.reader().is_idle()) {
+            ("DEFLATE", true) => Reply::ok("DEFLATE begins now"),
+            ("DEFLATE", false) => Reply::bad("Wait for the answer to COMPRESS"),
+            _ => Reply::bad("This mechanism is not offered"),
+        }
     }
 
     async fn perform(
@@ -203,6 +237,9 @@ impl<'a> Connection<'a> {
                 id(&mut self.wire.out, &[("name", Some("Letterlock"))]);
                 Ok((state, Reply::ok("Pleased to meet you")))
             }
+            (state, Command::Language(wanted)) => {
+                Ok((state, account::run_language(&wanted, &mut self.wire.out)))
+            }
             (_, Command::Logout) => {
                 Reply { status: Status::Bye, ..Reply::ok("Goodbye") }
                     .write(&mut self.wire.out, None);
@@ -221,15 +258,15 @@ impl<'a> Connection<'a> {
 
     fn capabilities(&self, state: &State) -> Vec<String> {
         match state.user() {
-            Some(_) => after_login(),
-            None => before_login(self.security()),
+            Some(_) => self.imap.capabilities.after_login(),
+            None => self.imap.capabilities.before_login(self.security(), &self.ground()),
         }
     }
 
     /// Commands that change what is selected, or the user's session; all others in [`Self::with_mailbox`].
     async fn with_user(
         &mut self,
-        mut user: User,
+        user: User,
         selected: Option<Box<Selected>>,
         tag: &str,
         command: Command,
@@ -249,8 +286,9 @@ impl<'a> Connection<'a> {
                 Ok((State::Authenticated(user), reply))
             }
             (Command::Enable(names), selected) => {
-                enable(&mut user, &names, &mut self.wire.out);
-                Ok((stay(user, selected), Reply::ok("Enabled")))
+                let mut state = stay(user, selected);
+                enable(&mut state, &names, &self.imap.capabilities, &mut self.wire.out);
+                Ok((state, Reply::ok("Enabled")))
             }
             (Command::Delete(name), selected) => {
                 let reply = settle(folders::delete(&user, &name).await)?;
@@ -262,6 +300,10 @@ impl<'a> Connection<'a> {
                     }
                     selected => Ok((stay(user, selected), reply)),
                 }
+            }
+            (Command::Compress(mechanism), selected) => {
+                let reply = self.check_compress(&mechanism);
+                Ok((stay(user, selected), reply))
             }
             (Command::Idle, mut selected) => {
                 let reply = settle(Box::pin(self.idle(&user, selected.as_deref_mut())).await)?;
@@ -283,14 +325,14 @@ impl<'a> Connection<'a> {
         command: &SelectCommand,
         mode: SelectMode,
     ) -> Result<(State, Reply), Ended> {
-        if command.condstore || command.qresync.is_some() {
-            return Ok((stay(user, before), Reply::bad("CONDSTORE is not supported")));
+        if command.qresync.is_some() && user.resync() < Resync::Qresync {
+            return Ok((stay(user, before), Reply::bad("QRESYNC needs ENABLE QRESYNC")));
         }
         if before.is_some() {
             closed(&mut self.wire.out);
         }
         drop(before);
-        match select(&user, command, mode, &mut self.wire.out).await {
+        match select(&user, command, mode, &mut self.wire).await {
             Ok((selected, reply)) => Ok((State::Selected(user, selected), reply)),
             Err(Stop::Refuse(reply)) => Ok((State::Authenticated(user), reply)),
             Err(Stop::End(ended)) => Err(ended),
@@ -321,17 +363,36 @@ impl<'a> Connection<'a> {
                 Box::pin(search::search(user, selected, command, tag, wire)).await
             }
             (Command::Copy(command), Some(selected)) => {
-                Box::pin(carry::copy(user, selected, &command)).await
+                let copying = Box::pin(carry::copy(user, selected, &command));
+                wire.during(tag, PROGRESS, copying).await?
             }
             (Command::Move(command), Some(selected)) => {
-                Box::pin(carry::move_(user, selected, &command, wire)).await
+                Box::pin(carry::move_(user, selected, &command, tag, wire)).await
             }
             (Command::Expunge, Some(selected)) => {
-                Box::pin(carry::expunge(user, selected, None)).await
+                let expunging = Box::pin(carry::expunge(user, selected, None));
+                wire.during(tag, PROGRESS, expunging).await?
             }
             (Command::UidExpunge(set), Some(selected)) => {
-                Box::pin(carry::expunge(user, selected, Some(&set))).await
+                let expunging = Box::pin(carry::expunge(user, selected, Some(&set)));
+                wire.during(tag, PROGRESS, expunging).await?
             }
+            (Command::Sort(command), Some(selected)) => {
+                Box::pin(sort::sort(user, selected, command, tag, wire)).await
+            }
+            (Command::Thread(command), Some(selected)) => {
+                Box::pin(sort::thread(user, selected, command, tag, wire)).await
+            }
+            (Command::Quota(command), _) => {
+                Box::pin(account::run_quota(user, command, &mut wire.out)).await
+            }
+            (Command::Acl(command), _) => {
+                Box::pin(account::run_acl(user, command, &mut wire.out)).await
+            }
+            (Command::GetMetadata(command), _) => {
+                Box::pin(metadata::get(user, &command, wire)).await
+            }
+            (Command::SetMetadata(command), _) => Box::pin(metadata::set(user, command)).await,
             (Command::Check, Some(_)) => Ok(Reply::ok("Checked")),
             (command, _) => Box::pin(folders::run(user, command, wire)).await,
         }
@@ -348,15 +409,6 @@ fn stay(user: User, selected: Option<Box<Selected>>) -> State {
 /// RFC 9051 §7.1, CLOSED: what follows is about another mailbox, or none.
 fn closed(out: &mut Vec<u8>) {
     Reply::ok(Cow::Borrowed("The mailbox was closed")).with(Code::Closed).write(out, None);
-}
-
-fn enable(user: &mut User, names: &[String], out: &mut Vec<u8>) {
-    let rev2 = names.iter().any(|name| name == "IMAP4REV2");
-    if rev2 {
-        user.enable_rev2();
-    }
-    // What is not known is passed over in silence (RFC 9051 §6.3.1).
-    enabled(out, if rev2 { &["IMAP4rev2"][..] } else { &[] });
 }
 
 /// Resolves when the user's account is locked; never without a user.

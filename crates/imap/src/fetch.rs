@@ -3,16 +3,18 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use letterlock_imap_wire::{Code, FetchCommand};
+use letterlock_imap_wire::response::vanished;
+use letterlock_imap_wire::{Code, FetchCommand, Window};
 use letterlock_mailbox::{
-    FlagChange, FlagOperation, FlagRow, Flags, MailboxError, Row, SystemFlags, UidRanges,
+    Columns, FlagChange, FlagOperation, FlagRow, Flags, MailboxError, ModSeq, Row, SystemFlags,
+    UidRanges,
 };
 
 use crate::flags;
-use crate::message::{Message, Plan, write};
+use crate::message::{Message, Plan, Seen, write};
 use crate::outcome::{Outcome, Reply, Stop};
 use crate::select::Selected;
-use crate::session::{Dialect, User};
+use crate::session::{Dialect, Resync, User};
 use crate::wire::Wire;
 
 /// Rows asked for at once.
@@ -35,28 +37,97 @@ pub(crate) async fn fetch(
     command: &FetchCommand,
     wire: &mut Wire,
 ) -> Outcome {
-    let plan = Plan::new(&command.items, command.uid);
-    if plan.has_modseq() || command.modifiers != Default::default() {
-        return Ok(Reply::bad("CONDSTORE is not supported"));
-    }
+    let since = command.modifiers.changed_since.map(ModSeq);
+    let plan = Plan::new(&command.items, command.uid, since.is_some());
     let ranges = selected.view.resolve(&command.set, command.uid).map_err(|_| no_such_number())?;
+    let ranges = match command.modifiers.partial {
+        Some(window) => windowed(user, selected, command, &ranges, window).await?,
+        None => ranges,
+    };
     let wanted = selected.view.count_in(&ranges);
     let size = if plan.body { ROWS_WITH_BODIES } else { ROWS };
     let mut progress = Progress::default();
+    if command.modifiers.vanished {
+        tell_vanished(user, selected, command, wire).await?;
+    }
     // Without any message there is nothing to ask for.
     let mut next = (wanted > 0).then_some(0);
     while let Some(after) = next {
-        let rows = user.mailbox().rows(selected.folder, &ranges, plan.columns, after, size).await?;
+        let (mailbox, folder) = (user.mailbox(), selected.folder);
+        let rows = match since {
+            Some(since) => {
+                mailbox
+                    .rows_changed_since(folder, &ranges, plan.columns, since, after, size)
+                    .await?
+            }
+            None => mailbox.rows(folder, &ranges, plan.columns, after, size).await?,
+        };
         write_batch(user, selected, &plan, &rows, wire, &mut progress).await?;
         next = rows.last().map(|row| row.uid).filter(|uid| ranges.last() > Some(*uid));
     }
     if let Some(trouble) = progress.trouble {
         return Ok(trouble);
     }
-    if progress.written == 0 && wanted > 0 && !command.uid {
+    if progress.written == 0 && wanted > 0 && !command.uid && since.is_none() {
         return Ok(Reply::no("Those messages were removed").with(Code::ExpungeIssued));
     }
     Ok(Reply::ok("Fetched"))
+}
+
+/// The PARTIAL modifier (RFC 9394 §3.2): of the messages that the command would answer, those in the window.
+async fn windowed(
+    user: &User,
+    selected: &Selected,
+    command: &FetchCommand,
+    ranges: &UidRanges,
+    window: Window,
+) -> Result<UidRanges, Stop> {
+    if !command.uid {
+        return Err(Reply::bad("PARTIAL needs UID FETCH").into());
+    }
+    let Some(since) = command.modifiers.changed_since.map(ModSeq) else {
+        let uids: Vec<u32> = selected.view.uids_in(ranges);
+        return Ok(window.of(&uids).iter().copied().collect());
+    };
+    let (mut uids, mut after) = (Vec::new(), 0);
+    loop {
+        let (mailbox, folder) = (user.mailbox(), selected.folder);
+        let rows = mailbox
+            .rows_changed_since(folder, ranges, Columns::default(), since, after, ROWS)
+            .await?;
+        uids.extend(rows.iter().map(|row| row.uid));
+        match rows.last() {
+            Some(last) if rows.len() == ROWS => after = last.uid,
+            _ => break,
+        }
+    }
+    uids.retain(|uid| selected.view.number_of(*uid).is_some());
+    Ok(window.of(&uids).iter().copied().collect())
+}
+
+/// The VANISHED modifier: first, what of the set went since (RFC 7162 §3.2.6).
+async fn tell_vanished(
+    user: &User,
+    selected: &Selected,
+    command: &FetchCommand,
+    wire: &mut Wire,
+) -> Result<(), Stop> {
+    let Some(since) = command.modifiers.changed_since.filter(|_| command.uid) else {
+        return Err(Reply::bad("VANISHED needs UID FETCH and CHANGEDSINCE").into());
+    };
+    if user.resync() < Resync::Qresync {
+        return Err(Reply::bad("VANISHED needs ENABLE QRESYNC").into());
+    }
+    let changes = user.mailbox().changes(selected.folder, ModSeq(since)).await?;
+    // `*` reaches beyond the last message: what came after it may be what went.
+    let wanted = command
+        .set
+        .resolve(u32::MAX)
+        .map_or_else(|| selected.view.resolve(&command.set, true).unwrap_or_default(), |uids| uids);
+    // What still has a number is told without EARLIER, after this.
+    let gone = changes.vanished.intersect(&wanted).without(&selected.view.numbered());
+    vanished(&mut wire.out, true, &gone);
+    Ok(wire.relieve().await?)
 }
 
 /// RFC 9051 §9, `seq-number`: a client's error.
@@ -99,8 +170,11 @@ async fn write_batch(
             let recent = user.dialect() == Dialect::Rev1 && selected.view.is_recent(row.uid);
             flags = flags::to_wire(current, recent);
         }
-        let message =
-            Message { number, row, flags: &flags, newly_seen: now.is_some(), octets: &octets };
+        let seen = now.as_ref().map(|now| Seen {
+            modseq: now.modseq.0,
+            tell_modseq: user.resync() >= Resync::Condstore,
+        });
+        let message = Message { number, row, flags: &flags, seen, octets: &octets };
         match write(plan, &message, wire).await {
             Ok(sent) => {
                 sent?;

@@ -5,7 +5,7 @@ use letterlock_imap_wire::response::{namespace, status};
 use letterlock_imap_wire::{Code, Command, MailboxName, SpecialUse, StatusItem};
 use letterlock_mailbox::Status;
 
-use crate::outcome::{Outcome, Reply};
+use crate::outcome::{Outcome, Reply, Stop};
 use crate::select::tell_name;
 use crate::session::{Dialect, User};
 use crate::wire::Wire;
@@ -47,7 +47,8 @@ async fn create(
     if user.dialect() == Dialect::Rev2 && folder.name != asked {
         tell_name(user, asked, &folder.name, out);
     }
-    Ok(Reply::ok("Created"))
+    // RFC 8474 §4.1
+    Ok(Reply::ok("Created").with(Code::MailboxId(folder.uid_validity)))
 }
 
 /// DELETE.
@@ -74,30 +75,33 @@ async fn tell_status(
     items: &[StatusItem],
     out: &mut Vec<u8>,
 ) -> Outcome {
-    check_items(items)?;
     let name = user.mailbox_name(mailbox)?;
     let found = user.mailbox().status(&name).await?;
-    status(out, &name, user.form(), &values(&found, items));
+    status(out, &name, user.form(), &values(user, &found, items).await?);
     Ok(Reply::ok("These are the figures"))
 }
 
-/// HIGHESTMODSEQ belongs to CONDSTORE, which is not offered.
-pub(crate) fn check_items(items: &[StatusItem]) -> Result<(), Reply> {
-    let unknown = items.contains(&StatusItem::HighestModSeq);
-    if unknown { Err(Reply::bad("CONDSTORE is not supported")) } else { Ok(()) }
-}
-
 /// The figures that were asked for, in the order of asking.
-pub(crate) fn values(status: &Status, items: &[StatusItem]) -> Vec<(StatusItem, u64)> {
+pub(crate) async fn values(
+    user: &User,
+    status: &Status,
+    items: &[StatusItem],
+) -> Result<Vec<(StatusItem, u64)>, Stop> {
+    let deleted_size = match items.contains(&StatusItem::DeletedStorage) {
+        true => user.mailbox().deleted_size(status.folder).await?,
+        false => 0,
+    };
     let value = |item| match item {
         StatusItem::Messages => status.messages.into(),
         StatusItem::Recent => status.recent.into(),
         StatusItem::UidNext => status.uid_next.into(),
-        StatusItem::UidValidity => status.uid_validity.into(),
+        StatusItem::UidValidity | StatusItem::MailboxId => status.uid_validity.into(),
         StatusItem::Unseen => status.unseen.into(),
         StatusItem::Deleted => status.deleted.into(),
         StatusItem::Size => status.size,
         StatusItem::HighestModSeq => status.highest_modseq.0,
+        StatusItem::AppendLimit => user.append_limit(),
+        StatusItem::DeletedStorage => deleted_size,
     };
-    items.iter().map(|item| (*item, value(*item))).collect()
+    Ok(items.iter().map(|item| (*item, value(*item))).collect())
 }

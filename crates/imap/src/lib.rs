@@ -15,23 +15,31 @@
 //! A session's state is an enum consumed by value: a handler that logs out, deselects or begins TLS returns the
 //! next one.
 
+mod account;
 mod append;
 mod auth;
 mod capability;
 mod carry;
 mod connection;
+mod deflate;
+mod enable;
 mod fetch;
 mod flags;
 mod folders;
 mod idle;
+mod keys;
 mod list;
 mod message;
+mod metadata;
 mod outcome;
 mod refresh;
+mod requires;
+mod resync;
 mod search;
 mod select;
 mod serve;
 mod session;
+mod sort;
 mod store;
 mod view;
 mod wire;

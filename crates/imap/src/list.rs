@@ -10,7 +10,9 @@ use letterlock_imap_wire::response::{self, ListAttribute, ListKind, ListResponse
 use letterlock_imap_wire::{ListCommand, MailboxName};
 use letterlock_mailbox::{Folder, Status};
 
-use crate::folders::{check_items, values};
+use crate::account::OWNER;
+use crate::folders::values;
+use crate::metadata::{is_known, tell_listed};
 use crate::outcome::{Outcome, Reply, Stop};
 use crate::session::{Dialect, User};
 use crate::wire::Wire;
@@ -32,15 +34,16 @@ struct Entry<'a> {
     name: &'a str,
     attributes: Vec<ListAttribute>,
     child_subscribed: bool,
-    /// A STATUS response follows if there is to be one (RFC 5819 §2).
+    /// A STATUS response and others follow if they are asked for (RFC 5819 §2): the mailbox is there.
     status: bool,
 }
 
 /// LIST.
 pub(crate) async fn list(user: &User, command: &ListCommand, wire: &mut Wire) -> Outcome {
     let query = query(user, command)?;
-    if let Some(items) = &query.returns.status {
-        check_items(items)?;
+    let metadata = query.returns.metadata.iter().flatten();
+    if !metadata.clone().all(|entry| is_known(entry)) {
+        return Ok(Reply::bad("Entries begin with /private or /shared"));
     }
     if command.selection.is_none()
         && matches!(query.patterns.as_slice(), [only] if is_root(user, command, only))
@@ -68,7 +71,14 @@ pub(crate) async fn list(user: &User, command: &ListCommand, wire: &mut Wire) ->
         );
         let items = query.returns.status.as_ref().filter(|_| entry.status);
         if let (Some(items), Some(status)) = (items, figures.get(entry.name)) {
-            response::status(&mut wire.out, entry.name, user.form(), &values(status, items));
+            let values = values(user, status, items).await?;
+            response::status(&mut wire.out, entry.name, user.form(), &values);
+        }
+        if query.returns.my_rights && entry.status {
+            response::my_rights(&mut wire.out, entry.name, user.form(), OWNER);
+        }
+        if let Some(entries) = query.returns.metadata.as_ref().filter(|_| entry.status) {
+            tell_listed(user, entry.name, entries, wire).await?;
         }
         wire.relieve().await?;
     }

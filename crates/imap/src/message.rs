@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use letterlock_imap_wire::mime::Tree;
 use letterlock_imap_wire::response::{BodyOctets, FetchResponse};
 use letterlock_imap_wire::section::{
     UnknownEncoding, binary_of, check_binary, section, section_of,
 };
-use letterlock_imap_wire::{FetchItem, Flag, Partial, Section, SectionText};
+use letterlock_imap_wire::text::preview;
+use letterlock_imap_wire::{FetchItem, Flag, InternalDate, Partial, Section, SectionText};
 use letterlock_mailbox::{Columns, Row};
 
 use crate::wire::Wire;
@@ -31,12 +33,18 @@ pub(crate) struct Plan {
     parts: usize,
     /// Whether there are BINARY items.
     binary: bool,
+    /// Whether PREVIEW is among the items.
+    preview: bool,
 }
 
 impl Plan {
-    /// `uid` adds the UID where the client did not ask for it (RFC 9051 §6.4.9).
-    pub(crate) fn new(items: &[FetchItem], uid: bool) -> Self {
+    /// `uid` adds the UID where the client did not ask for it (RFC 9051 §6.4.9), `modseq` the modification sequence
+    /// (RFC 7162 §3.1.4.1).
+    pub(crate) fn new(items: &[FetchItem], uid: bool, modseq: bool) -> Self {
         let mut items = items.to_vec();
+        if modseq && !items.contains(&FetchItem::ModSeq) {
+            items.push(FetchItem::ModSeq);
+        }
         if uid && !items.contains(&FetchItem::Uid) {
             items.insert(0, FetchItem::Uid);
         }
@@ -47,6 +55,7 @@ impl Plan {
             flags: items.contains(&FetchItem::Flags),
             parts: 0,
             binary: false,
+            preview: false,
             items: Vec::new(),
         };
         for item in &items {
@@ -67,10 +76,17 @@ impl Plan {
                     plan.body = true;
                     plan.binary = true;
                 }
+                FetchItem::Preview { .. } => {
+                    plan.body = true;
+                    plan.preview = true;
+                }
                 FetchItem::Flags
                 | FetchItem::InternalDate
                 | FetchItem::Rfc822Size
                 | FetchItem::Uid
+                | FetchItem::EmailId
+                | FetchItem::ThreadId
+                | FetchItem::SaveDate
                 | FetchItem::ModSeq => {}
             }
         }
@@ -94,10 +110,19 @@ pub(crate) struct Message<'a> {
     pub(crate) row: &'a Row,
     /// Its flags as they are now, if they are to be told.
     pub(crate) flags: &'a [Flag],
-    /// Whether the flags changed by this FETCH, and are told unasked.
-    pub(crate) newly_seen: bool,
+    /// Set if the flags changed by this FETCH; they are told unasked then.
+    pub(crate) seen: Option<Seen>,
     /// All of it, if the plan asked for it; else its header, if the plan asked for that.
     pub(crate) octets: &'a [u8],
+}
+
+/// A message that became `\Seen` by being fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Its new modification sequence.
+    pub(crate) modseq: u64,
+    /// Whether the client wants to know that in any case (RFC 7162 §3.1).
+    pub(crate) tell_modseq: bool,
 }
 
 /// What became of a response.
@@ -105,7 +130,7 @@ pub(crate) type Written = Result<std::io::Result<()>, UnknownEncoding>;
 
 /// Writes the response; nothing of it if a part's encoding is not known (RFC 3516 §4.3). The client is waited for.
 pub(crate) async fn write(plan: &Plan, message: &Message<'_>, wire: &mut Wire) -> Written {
-    let tree = (plan.parts > 1 || plan.binary).then(|| Tree::parse(message.octets));
+    let tree = (plan.parts > 1 || plan.binary || plan.preview).then(|| Tree::parse(message.octets));
     if let Some(tree) = &tree {
         check(plan, tree)?;
     }
@@ -132,8 +157,11 @@ async fn respond(
     wire: &mut Wire,
 ) -> std::io::Result<()> {
     let mut response = FetchResponse::begin(&mut wire.out, message.number);
-    if message.newly_seen && !plan.flags {
+    if message.seen.is_some() && !plan.flags {
         response.flags(&mut wire.out, message.flags);
+    }
+    if let Some(seen) = message.seen.filter(|seen| seen.tell_modseq && !plan.has_modseq()) {
+        response.modseq(&mut wire.out, seen.modseq);
     }
     for item in &plan.items {
         match item {
@@ -167,6 +195,10 @@ async fn respond(
             FetchItem::BinarySize { part } => {
                 let size = decoded(tree.as_ref(), part).map_or(0, |piece| piece.len() as u64);
                 response.binary_size(&mut wire.out, part, size);
+            }
+            FetchItem::Preview { .. } => {
+                let text = tree.as_ref().map(preview).unwrap_or_default();
+                response.preview(&mut wire.out, &text);
             }
             plain => write_plain(&mut response, plain, message, &mut wire.out),
         }
@@ -228,8 +260,18 @@ fn write_plain(
         FetchItem::BodyStructure => {
             response.body_structure(out, row.bodystructure.as_deref().unwrap_or(NO_STRUCTURE));
         }
-        FetchItem::ModSeq => response.modseq(out, row.modseq.0),
+        FetchItem::ModSeq => {
+            response.modseq(out, message.seen.map_or(row.modseq.0, |seen| seen.modseq));
+        }
+        FetchItem::EmailId => response.email_id(out, &row.email_id.to_string()),
+        // RFC 8474 §5.2: this server does not put messages together to threads when they come.
+        FetchItem::ThreadId => response.thread_id(out, None),
+        FetchItem::SaveDate => {
+            let saved = Timestamp::from_second(row.saved).unwrap_or(Timestamp::UNIX_EPOCH);
+            response.save_date(out, InternalDate::utc(saved));
+        }
         FetchItem::Section { .. }
+        | FetchItem::Preview { .. }
         | FetchItem::Rfc822
         | FetchItem::Rfc822Header
         | FetchItem::Rfc822Text
@@ -250,7 +292,7 @@ mod tests {
 
     fn plan(items: &str) -> Plan {
         match parse(format!("a FETCH 1 {items}").as_bytes(), 10).unwrap().command {
-            Command::Fetch(fetch) => Plan::new(&fetch.items, false),
+            Command::Fetch(fetch) => Plan::new(&fetch.items, false, false),
             other => panic!("{other:?}"),
         }
     }
@@ -286,8 +328,12 @@ mod tests {
 
     #[test]
     fn uid_fetch_tells_the_uid_once() {
-        assert_eq!(Plan::new(&[FetchItem::Flags], true).items, [FetchItem::Uid, FetchItem::Flags]);
+        assert_eq!(
+            Plan::new(&[FetchItem::Flags], true, false).items,
+            [FetchItem::Uid, FetchItem::Flags]
+        );
         let asked = [FetchItem::Flags, FetchItem::Uid];
-        assert_eq!(Plan::new(&asked, true).items, asked);
+        assert_eq!(Plan::new(&asked, true, false).items, asked);
+        assert!(Plan::new(&asked, false, true).has_modseq());
     }
 }

@@ -1,12 +1,13 @@
 //! What others did to the selected mailbox, told to the client (RFC 9051 §5.2, §5.5, §7.5.1).
 
-use letterlock_imap_wire::response::{FetchResponse, exists, expunge, recent};
+use letterlock_imap_wire::response::{FetchResponse, exists, expunge, recent, vanished};
+use letterlock_imap_wire::sequence::NumberSet;
 use letterlock_mailbox::{FlagRow, MailboxError};
 
 use crate::flags;
 use crate::outcome::{Ended, Stop};
 use crate::select::Selected;
-use crate::session::{Dialect, User};
+use crate::session::{Dialect, Resync, User};
 use crate::view::{News, Removals};
 use crate::wire::Wire;
 
@@ -28,7 +29,8 @@ pub(crate) async fn refresh(
             }
         }
         Ok(false) if removals == Removals::Told && selected.view.has_gone() => {
-            News { expunged: selected.view.release(), ..News::default() }
+            let (expunged, vanished) = selected.view.release();
+            News { expunged, vanished, ..News::default() }
         }
         Ok(false) => return Ok(()),
         Err(_) if user.mailbox().is_closed() => {
@@ -59,11 +61,16 @@ async fn tell(
     uids: bool,
     wire: &mut Wire,
 ) -> Result<(), Ended> {
-    for number in &news.expunged {
-        expunge(&mut wire.out, *number);
-        wire.relieve().await?;
+    if user.resync() == Resync::Qresync {
+        vanished(&mut wire.out, false, &news.vanished);
+    } else {
+        for number in &news.expunged {
+            expunge(&mut wire.out, *number);
+            wire.relieve().await?;
+        }
     }
     if let Some(count) = news.exists {
+        take_recent(user, selected).await?;
         exists(&mut wire.out, count);
     }
     if user.dialect() == Dialect::Rev1 && (news.exists.is_some() || !news.expunged.is_empty()) {
@@ -76,7 +83,23 @@ async fn tell(
     Ok(())
 }
 
-/// `* n FETCH (FLAGS (…))`
+/// The first session that hears of a message has it as `\Recent`, the others do not (RFC 3501 §2.3.2). Only clients of
+/// IMAP4rev1 know what that is, and EXAMINE takes nothing away from others.
+async fn take_recent(user: &User, selected: &mut Selected) -> Result<(), Ended> {
+    if user.dialect() == Dialect::Rev2 || selected.is_read_only() {
+        return Ok(());
+    }
+    match user.mailbox().take_recent(selected.folder).await {
+        Ok((from, end)) if from < end => {
+            selected.view.take_recent(&NumberSet::from_ranges([(from, end - 1)]));
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+        Err(error) => failed(error),
+    }
+}
+
+/// `* n FETCH (FLAGS (…))`, with UID and MODSEQ for clients that want to know them in any case (RFC 7162 §3.1, §3.2.4).
 pub(crate) fn tell_flags(
     user: &User,
     selected: &mut Selected,
@@ -88,9 +111,22 @@ pub(crate) fn tell_flags(
     selected.introduce(&row.flags.keywords, out);
     let recent = user.dialect() == Dialect::Rev1 && selected.view.is_recent(row.uid);
     let mut response = FetchResponse::begin(out, number);
-    if uid {
+    if uid || user.resync() == Resync::Qresync {
         response.uid(out, row.uid);
     }
     response.flags(out, &flags::to_wire(&row.flags, recent));
+    if user.resync() >= Resync::Condstore {
+        response.modseq(out, row.modseq.0);
+    }
+    response.finish(out);
+}
+
+/// `* n FETCH (MODSEQ (…))`: what a STORE with `.SILENT` still has to tell (RFC 7162 §3.1.3).
+pub(crate) fn tell_modseq(user: &User, number: u32, row: &FlagRow, uid: bool, out: &mut Vec<u8>) {
+    let mut response = FetchResponse::begin(out, number);
+    if uid || user.resync() == Resync::Qresync {
+        response.uid(out, row.uid);
+    }
+    response.modseq(out, row.modseq.0);
     response.finish(out);
 }

@@ -1,14 +1,19 @@
 //! SEARCH and UID SEARCH (RFC 9051 §6.4.4), answered by ESEARCH where the client asked for that or speaks IMAP4rev2, and
 //! kept as `$` where it asked to.
 
-use letterlock_imap_wire::response::{self, Esearch, esearch};
+use letterlock_imap_wire::response::{self, Esearch, Numbers, esearch};
 use letterlock_imap_wire::sequence::NumberSet;
 use letterlock_imap_wire::{SearchCommand, SearchKey, SearchReturn};
+use letterlock_mailbox::{Columns, ModSeq};
 
+use crate::keys::find;
 use crate::outcome::{Outcome, Reply, Stop};
 use crate::select::Selected;
 use crate::session::{Dialect, User};
-use crate::wire::Wire;
+use crate::wire::{PROGRESS, Wire};
+
+/// Rows asked for at once.
+const ROWS: usize = 1_000;
 
 /// Runs the command.
 pub(crate) async fn search(
@@ -18,33 +23,45 @@ pub(crate) async fn search(
     tag: &str,
     wire: &mut Wire,
 ) -> Outcome {
-    if asks_modseq(&command.program.key) {
-        return Ok(Reply::bad("CONDSTORE is not supported"));
+    let modseq_asked = asks_modseq(&command.program.key);
+    if command.charset.is_some() && user.accepts_utf8() {
+        return Ok(Reply::bad("With UTF8=ACCEPT, everything is UTF-8"));
     }
-    let context = selected.view.search_context(jiff::Timestamp::now());
-    let found = match user.mailbox().search(selected.folder, &command.program, &context).await {
-        Ok(found) => found.uids,
-        Err(error) => {
+    let found = match wire.during(tag, PROGRESS, find(user, selected, command.program)).await? {
+        Ok(found) => found,
+        Err(stop) => {
             // RFC 9051 §6.4.4.1: a search that fails leaves nothing in `$`.
             if command.returns.is_some_and(|returns| returns.save) {
                 selected.view.save(NumberSet::new());
             }
-            return Err(Stop::from(error));
+            return Err(stop);
         }
     };
+    let highest = match modseq_asked && !found.uids.is_empty() {
+        true => {
+            highest_of(user, selected, &found.uids, command.returns, found.highest_modseq).await?
+        }
+        false => None,
+    };
+    let found = found.uids;
     let numbers: Vec<u32> = match command.uid {
         true => found.clone(),
         false => found.iter().filter_map(|uid| selected.view.number_of(*uid)).collect(),
     };
     let out = &mut wire.out;
     match (command.returns, user.dialect()) {
-        (None, Dialect::Rev1) => response::search(out, numbers, None),
+        (None, Dialect::Rev1) => response::search(out, numbers, highest),
         (None, Dialect::Rev2) => {
             esearch(
                 out,
                 tag,
                 command.uid,
-                &result(&numbers, SearchReturn { all: true, ..SearchReturn::default() }),
+                &result(
+                    &numbers,
+                    SearchReturn { all: true, ..SearchReturn::default() },
+                    highest,
+                    set,
+                ),
             );
         }
         (Some(returns), _) => {
@@ -52,7 +69,7 @@ pub(crate) async fn search(
                 selected.view.save(kept(&found, returns));
             }
             if tells(returns) {
-                esearch(out, tag, command.uid, &result(&numbers, returns));
+                esearch(out, tag, command.uid, &result(&numbers, returns, highest, set));
             }
         }
     }
@@ -61,31 +78,74 @@ pub(crate) async fn search(
 }
 
 /// Whether there is an answer besides the tagged one: SAVE alone asks for none.
-fn tells(returns: SearchReturn) -> bool {
-    returns.min || returns.max || returns.all || returns.count
+pub(crate) fn tells(returns: SearchReturn) -> bool {
+    returns.min || returns.max || returns.all || returns.count || returns.partial.is_some()
 }
 
-fn result(numbers: &[u32], returns: SearchReturn) -> Esearch {
+/// Numbers in no order.
+fn set(numbers: &[u32]) -> Numbers {
+    Numbers::Set(numbers.iter().copied().collect())
+}
+
+/// What ESEARCH tells of these numbers, which are in the order that MIN, MAX and PARTIAL go by.
+pub(crate) fn result(
+    numbers: &[u32],
+    returns: SearchReturn,
+    modseq: Option<u64>,
+    put: fn(&[u32]) -> Numbers,
+) -> Esearch {
     Esearch {
         min: numbers.first().copied().filter(|_| returns.min),
         max: numbers.last().copied().filter(|_| returns.max),
         count: returns.count.then(|| u32::try_from(numbers.len()).unwrap_or(u32::MAX)),
-        all: returns.all.then(|| numbers.iter().copied().collect()),
-        modseq: None,
+        all: returns.all.then(|| put(numbers)),
+        partial: returns.partial.map(|window| (window, put(window.of(numbers)))),
+        modseq,
     }
 }
 
-/// What `$` becomes (RFC 9051 §6.4.4.1): with MIN or MAX and nothing that asks for all, only those.
-fn kept(uids: &[u32], returns: SearchReturn) -> NumberSet {
-    if returns.all || returns.count || !(returns.min || returns.max) {
+/// Whether the options concern every message that was found, or only those at the ends or in the window.
+fn asks_all(returns: SearchReturn) -> bool {
+    returns.all || returns.count || !(returns.min || returns.max || returns.partial.is_some())
+}
+
+/// What `$` becomes (RFC 9051 §6.4.4.1): with MIN, MAX or PARTIAL and nothing that asks for all, only those.
+pub(crate) fn kept(uids: &[u32], returns: SearchReturn) -> NumberSet {
+    if asks_all(returns) {
         return uids.iter().copied().collect();
     }
     let ends = [uids.first().filter(|_| returns.min), uids.last().filter(|_| returns.max)];
-    ends.into_iter().flatten().copied().collect()
+    let window = returns.partial.map(|window| window.of(uids)).unwrap_or_default();
+    ends.into_iter().flatten().chain(window).copied().collect()
 }
 
-/// MODSEQ belongs to CONDSTORE, which is not offered.
-fn asks_modseq(key: &SearchKey) -> bool {
+/// The modification sequence that goes with the answer to a search by MODSEQ: the highest of the messages that the answer
+/// is about (RFC 7162 §3.1.5, §3.1.10).
+pub(crate) async fn highest_of(
+    user: &User,
+    selected: &Selected,
+    uids: &[u32],
+    returns: Option<SearchReturn>,
+    highest: ModSeq,
+) -> Result<Option<u64>, Stop> {
+    let some = match returns {
+        Some(returns) if !asks_all(returns) => kept(uids, returns),
+        _ => return Ok(Some(highest.0)),
+    };
+    let (mut top, mut after) = (None, 0);
+    loop {
+        let rows =
+            user.mailbox().rows(selected.folder, &some, Columns::default(), after, ROWS).await?;
+        top = rows.iter().map(|row| row.modseq.0).max().max(top);
+        match rows.last() {
+            Some(last) if rows.len() == ROWS => after = last.uid,
+            _ => return Ok(top),
+        }
+    }
+}
+
+/// Whether the client asks by MODSEQ, and so becomes one that is told of it.
+pub(crate) fn asks_modseq(key: &SearchKey) -> bool {
     match key {
         SearchKey::ModSeq(_) => true,
         SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().any(asks_modseq),
@@ -97,6 +157,7 @@ fn asks_modseq(key: &SearchKey) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use letterlock_imap_wire::Window;
 
     #[test]
     fn what_is_told_and_what_is_kept() {
@@ -104,16 +165,21 @@ mod tests {
         let min = SearchReturn { min: true, ..none };
         let ends = SearchReturn { max: true, save: true, ..min };
         assert_eq!(
-            result(&[2, 5, 9], ends),
+            result(&[2, 5, 9], ends, None, set),
             Esearch { min: Some(2), max: Some(9), ..Esearch::default() }
         );
         assert_eq!(kept(&[2, 5, 9], ends).to_string(), "2,9");
         assert_eq!(kept(&[2, 5, 9], min).to_string(), "2");
         assert_eq!(kept(&[2, 5, 9], SearchReturn { count: true, ..min }).to_string(), "2,5,9");
+        let window = Window { from_end: true, first: 1, last: 2 };
+        let partial = SearchReturn { partial: Some(window), ..none };
+        assert_eq!(result(&[2, 5, 9], partial, None, set).partial, Some((window, set(&[5, 9]))));
+        assert_eq!(kept(&[2, 5, 9], partial).to_string(), "5,9");
+        assert!(tells(partial));
         let alone = SearchReturn { save: true, ..none };
         assert_eq!(kept(&[2, 5, 9], alone).to_string(), "2,5,9");
         assert!(!tells(alone) && tells(min));
         let count = SearchReturn { count: true, ..none };
-        assert_eq!(result(&[], count), Esearch { count: Some(0), ..Esearch::default() });
+        assert_eq!(result(&[], count, None, set), Esearch { count: Some(0), ..Esearch::default() });
     }
 }

@@ -4,14 +4,17 @@ use std::collections::BTreeSet;
 
 use letterlock_imap_wire::command::SelectCommand;
 use letterlock_imap_wire::response::{ListKind, ListResponse, exists, flags_line, list, recent};
+use letterlock_imap_wire::sequence::NumberSet;
 use letterlock_imap_wire::{Code, Flag};
 use letterlock_mailbox::{FolderId, ModSeq, SelectMode};
 use tokio::sync::watch;
 
 use crate::flags::SYSTEM;
 use crate::outcome::{Reply, Stop};
+use crate::resync::resync;
 use crate::session::{Dialect, User};
 use crate::view::View;
+use crate::wire::Wire;
 
 /// A selected mailbox.
 pub(crate) struct Selected {
@@ -70,20 +73,25 @@ pub(crate) async fn select(
     user: &User,
     command: &SelectCommand,
     mode: SelectMode,
-    out: &mut Vec<u8>,
+    wire: &mut Wire,
 ) -> Result<(Box<Selected>, Reply), Stop> {
     let name = user.mailbox_name(&command.mailbox)?;
     let found = user.mailbox().select(&name, mode).await?;
     let mut feed = user.mailbox().watch(found.folder);
     // What happened between the two calls is asked for at the next opportunity.
     feed.mark_changed();
-    let selected = Selected {
+    // SELECT takes what is recent up to now; EXAMINE takes nothing, so that all that comes is recent there.
+    let recent_end = if mode == SelectMode::ReadOnly { u32::MAX } else { found.uid_next };
+    let recent_end = recent_end.saturating_sub(1);
+    let taken = (found.recent <= recent_end).then_some((found.recent, recent_end));
+    let mut selected = Box::new(Selected {
         folder: found.folder,
         mode,
-        view: View::new(found.uids, found.recent, found.highest_modseq),
+        view: View::new(found.uids, NumberSet::from_ranges(taken), found.highest_modseq),
         feed,
         keywords: found.keywords.into_iter().collect(),
-    };
+    });
+    let out = &mut wire.out;
     selected.tell_flags(out);
     exists(out, selected.view.count());
     if user.dialect() == Dialect::Rev1 {
@@ -94,11 +102,20 @@ pub(crate) async fn select(
     }
     Reply::ok("UIDs are valid").with(Code::UidValidity(found.uid_validity)).write(out, None);
     Reply::ok("Predicted next UID").with(Code::UidNext(found.uid_next)).write(out, None);
+    let modseq = Code::HighestModSeq(found.highest_modseq.0);
+    Reply::ok("Modification sequences are kept").with(modseq).write(out, None);
+    let id = Code::MailboxId(found.uid_validity);
+    Reply::ok("The mailbox has this name for ever").with(id).write(out, None);
     if user.dialect() == Dialect::Rev2 {
         tell_name(user, &name, &found.name, out);
     }
+    if let Some(known) =
+        command.qresync.as_ref().filter(|known| known.uid_validity == found.uid_validity)
+    {
+        resync(user, &mut selected, known, wire).await?;
+    }
     let code = if mode == SelectMode::ReadOnly { Code::ReadOnly } else { Code::ReadWrite };
-    Ok((Box::new(selected), Reply::ok("Mailbox is selected").with(code)))
+    Ok((selected, Reply::ok("Mailbox is selected").with(code)))
 }
 
 /// The LIST response that IMAP4rev2 demands, with OLDNAME where the server writes the name differently (RFC 9051

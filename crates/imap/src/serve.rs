@@ -8,6 +8,7 @@ use letterlock_config::Settings;
 use letterlock_login::Login;
 use letterlock_net::{Shutdown, Stream, Tls};
 
+use crate::capability::Capabilities;
 use crate::connection::Connection;
 use crate::wire::Wire;
 
@@ -34,10 +35,12 @@ pub struct Imap {
     pub(crate) tls: Arc<Tls>,
     pub(crate) limits: Limits,
     pub(crate) allow_cleartext: bool,
+    pub(crate) capabilities: Capabilities,
 }
 
 impl Imap {
-    /// Puts the handles together. Of the settings, `limits` and `auth.allow_cleartext` count.
+    /// Puts the handles together. Of the settings, `limits`, `imap` and
+    /// `auth.allow_cleartext` count.
     pub fn new(login: Arc<Login>, tls: Arc<Tls>, settings: &Settings) -> Imap {
         let limits = &settings.limits;
         Imap {
@@ -52,6 +55,10 @@ impl Imap {
                 tls_handshake: limits.tls_handshake,
             },
             allow_cleartext: settings.auth.allow_cleartext,
+            capabilities: Capabilities::new(
+                &settings.imap.disabled_capabilities,
+                limits.message_size,
+            ),
         }
     }
 

@@ -1,10 +1,11 @@
 //! The states of a session (RFC 9051 §3), and which command may come in which.
 
-use letterlock_imap_wire::{Code, Command, MailboxName, NameForm};
+use letterlock_imap_wire::{Code, Command, FetchItem, MailboxName, NameForm, StatusItem};
 use letterlock_login::Session;
 use letterlock_mailbox::Handle;
 
 use crate::outcome::Reply;
+use crate::search::asks_modseq;
 use crate::select::Selected;
 use crate::view::Removals;
 
@@ -30,6 +31,14 @@ impl State {
             Self::NotAuthenticated | Self::Handshake | Self::Logout => None,
         }
     }
+
+    /// The same, to be changed.
+    pub(crate) fn user_mut(&mut self) -> Option<&mut User> {
+        match self {
+            Self::Authenticated(user) | Self::Selected(user, _) => Some(user),
+            Self::NotAuthenticated | Self::Handshake | Self::Logout => None,
+        }
+    }
 }
 
 /// Which revision of IMAP a client speaks.
@@ -41,16 +50,60 @@ pub(crate) enum Dialect {
     Rev2,
 }
 
+/// What a client wants to know of modification sequences (RFC 7162). There is no way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Resync {
+    /// Nothing.
+    Off,
+    /// Each FETCH response that was not asked for carries MODSEQ.
+    Condstore,
+    /// And the UID; VANISHED takes the place of EXPUNGE.
+    Qresync,
+}
+
 /// A logged-in client.
 pub(crate) struct User {
     session: Session,
     dialect: Dialect,
+    resync: Resync,
+    accepts_utf8: bool,
+    name: String,
+    /// The largest message that APPEND takes.
+    append_limit: u64,
 }
 
 impl User {
     /// Right after login.
-    pub(crate) fn new(session: Session) -> Self {
-        Self { session, dialect: Dialect::Rev1 }
+    pub(crate) fn new(session: Session, append_limit: u64) -> Self {
+        let name = session.account.address.to_string();
+        Self {
+            session,
+            dialect: Dialect::Rev1,
+            resync: Resync::Off,
+            accepts_utf8: false,
+            name,
+            append_limit,
+        }
+    }
+
+    /// The account's address: its identifier in access rights.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The largest message that APPEND takes, in octets.
+    pub(crate) fn append_limit(&self) -> u64 {
+        self.append_limit
+    }
+
+    /// Whether UTF8=ACCEPT was enabled (RFC 6855).
+    pub(crate) fn accepts_utf8(&self) -> bool {
+        self.accepts_utf8
+    }
+
+    /// After `ENABLE UTF8=ACCEPT`.
+    pub(crate) fn accept_utf8(&mut self) {
+        self.accepts_utf8 = true;
     }
 
     /// The account's mail.
@@ -68,11 +121,23 @@ impl User {
         self.dialect = Dialect::Rev2;
     }
 
+    /// What the client wants to know of modification sequences.
+    pub(crate) fn resync(&self) -> Resync {
+        self.resync
+    }
+
+    /// Wants to know at least that much from now on; tells whether that is new.
+    pub(crate) fn enable_resync(&mut self, resync: Resync) -> bool {
+        let more = resync > self.resync;
+        self.resync = resync.max(self.resync);
+        more
+    }
+
     /// How mailbox names stand on this session's wire.
     pub(crate) fn form(&self) -> NameForm {
         match self.dialect {
-            Dialect::Rev1 => NameForm::ModifiedUtf7,
-            Dialect::Rev2 => NameForm::Utf8,
+            Dialect::Rev1 if !self.accepts_utf8 => NameForm::ModifiedUtf7,
+            Dialect::Rev1 | Dialect::Rev2 => NameForm::Utf8,
         }
     }
 
@@ -81,6 +146,30 @@ impl User {
         name.decode(self.form())
             .ok_or_else(|| Reply::no("The mailbox name is malformed").with(Code::Cannot))
     }
+}
+
+/// What a command makes its session want to know, by what it asks for (RFC 7162 §3.1).
+pub(crate) fn enables(command: &Command) -> Resync {
+    let asks = match command {
+        Command::Select(select) | Command::Examine(select) => {
+            select.condstore || select.qresync.is_some()
+        }
+        Command::Status { items, .. } => items.contains(&StatusItem::HighestModSeq),
+        Command::List(list) => list
+            .returns
+            .as_ref()
+            .and_then(|returns| returns.status.as_ref())
+            .is_some_and(|items| items.contains(&StatusItem::HighestModSeq)),
+        Command::Fetch(fetch) => {
+            fetch.items.contains(&FetchItem::ModSeq) || fetch.modifiers.changed_since.is_some()
+        }
+        Command::Store(store) => store.unchanged_since.is_some(),
+        Command::Search(search) => asks_modseq(&search.program.key),
+        Command::Sort(sort) => asks_modseq(&sort.program.key),
+        Command::Thread(thread) => asks_modseq(&thread.program.key),
+        _ => false,
+    };
+    if asks { Resync::Condstore } else { Resync::Off }
 }
 
 /// The states in which a command makes sense.
@@ -99,7 +188,11 @@ pub(crate) enum Allowed {
 /// RFC 9051 §6: the four groups of commands.
 pub(crate) fn allowed(command: &Command) -> Allowed {
     match command {
-        Command::Capability | Command::Noop | Command::Logout | Command::Id(_) => Allowed::Always,
+        Command::Capability
+        | Command::Noop
+        | Command::Logout
+        | Command::Id(_)
+        | Command::Language(_) => Allowed::Always,
         Command::StartTls | Command::Authenticate { .. } | Command::Login { .. } => {
             Allowed::BeforeLogin
         }
@@ -112,7 +205,9 @@ pub(crate) fn allowed(command: &Command) -> Allowed {
         | Command::Fetch(_)
         | Command::Store(_)
         | Command::Copy(_)
-        | Command::Move(_) => Allowed::WithMailbox,
+        | Command::Move(_)
+        | Command::Sort(_)
+        | Command::Thread(_) => Allowed::WithMailbox,
         Command::Enable(_)
         | Command::Select(_)
         | Command::Examine(_)
@@ -125,6 +220,11 @@ pub(crate) fn allowed(command: &Command) -> Allowed {
         | Command::Lsub { .. }
         | Command::Namespace
         | Command::Status { .. }
+        | Command::Compress(_)
+        | Command::Quota(_)
+        | Command::Acl(_)
+        | Command::GetMetadata(_)
+        | Command::SetMetadata(_)
         | Command::Idle => Allowed::AfterLogin,
     }
 }
@@ -150,6 +250,8 @@ pub(crate) fn removals(command: &Command) -> Removals {
         Command::Fetch(fetch) => !fetch.uid,
         Command::Store(store) => !store.uid,
         Command::Search(search) => !search.uid,
+        Command::Sort(sort) => !sort.uid,
+        Command::Thread(thread) => !thread.uid,
         _ => false,
     };
     if numbered { Removals::Held } else { Removals::Told }
@@ -161,6 +263,8 @@ pub(crate) fn speaks_uids(command: &Command) -> bool {
         Command::Fetch(fetch) => fetch.uid,
         Command::Store(store) => store.uid,
         Command::Search(search) => search.uid,
+        Command::Sort(sort) => sort.uid,
+        Command::Thread(thread) => thread.uid,
         Command::Copy(copy) | Command::Move(copy) => copy.uid,
         Command::UidExpunge(_) => true,
         _ => false,
@@ -190,6 +294,24 @@ mod tests {
             );
         }
         assert!(refusal(allowed(&command("NOOP")), &State::Logout).is_none());
+    }
+
+    #[test]
+    fn some_commands_ask_for_modification_sequences() {
+        for line in [
+            "SELECT a (CONDSTORE)",
+            "STATUS a (MESSAGES HIGHESTMODSEQ)",
+            "LIST \"\" * RETURN (STATUS (HIGHESTMODSEQ))",
+            "FETCH 1 (FLAGS MODSEQ)",
+            "UID FETCH 1 FLAGS (CHANGEDSINCE 1)",
+            "STORE 1 (UNCHANGEDSINCE 0) FLAGS ()",
+            "SEARCH NOT (OR MODSEQ 5 ALL)",
+        ] {
+            assert_eq!(enables(&command(line)), Resync::Condstore, "{line}");
+        }
+        for line in ["SELECT a", "STATUS a (SIZE)", "FETCH 1 FLAGS", "SEARCH ALL", "NOOP"] {
+            assert_eq!(enables(&command(line)), Resync::Off, "{line}");
+        }
     }
 
     #[test]

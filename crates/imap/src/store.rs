@@ -2,14 +2,15 @@
 
 use letterlock_imap_wire::Code;
 use letterlock_imap_wire::command::{StoreAction, StoreCommand};
-use letterlock_mailbox::{FlagChange, FlagOperation};
+use letterlock_imap_wire::sequence::NumberSet;
+use letterlock_mailbox::{Columns, FlagChange, FlagOperation, FlagRow, ModSeq};
 
 use crate::fetch::no_such_number;
 use crate::flags;
-use crate::outcome::{Outcome, Reply};
-use crate::refresh::{refresh, tell_flags};
+use crate::outcome::{Outcome, Reply, Stop};
+use crate::refresh::{refresh, tell_flags, tell_modseq};
 use crate::select::Selected;
-use crate::session::User;
+use crate::session::{Resync, User};
 use crate::view::Removals;
 use crate::wire::Wire;
 
@@ -23,9 +24,6 @@ pub(crate) async fn store(
     command: &StoreCommand,
     wire: &mut Wire,
 ) -> Outcome {
-    if command.unchanged_since.is_some() {
-        return Ok(Reply::bad("CONDSTORE is not supported"));
-    }
     let Some(flags) = flags::from_wire(&command.flags) else {
         return Ok(Reply::bad("There is no such system flag"));
     };
@@ -41,25 +39,63 @@ pub(crate) async fn store(
         StoreAction::Remove => FlagOperation::Remove,
     };
     let batches = selected.view.batches(&ranges, BATCH);
-    let (wanted, mut changed) = (!batches.is_empty(), false);
+    let unchanged_since = command.unchanged_since.map(ModSeq);
+    let (wanted, mut changed, mut modified) = (!batches.is_empty(), false, Vec::new());
     for batch in batches {
         let change = FlagChange { operation, flags: flags.clone() };
-        let outcome = user.mailbox().store(selected.folder, &batch, change, None).await?;
+        let outcome =
+            user.mailbox().store(selected.folder, &batch, change, unchanged_since).await?;
+        modified.extend(outcome.modified);
         for (row, before) in outcome.changed.into_iter().zip(outcome.before) {
             changed = true;
             if command.silent {
                 selected.view.made_silently(&row, before);
-                continue;
+            } else {
+                selected.view.made(&row);
             }
-            selected.view.made(&row);
-            if let Some(number) = selected.view.number_of(row.uid) {
+            let Some(number) = selected.view.number_of(row.uid) else { continue };
+            if !command.silent {
                 tell_flags(user, selected, number, &row, command.uid, &mut wire.out);
-                wire.relieve().await?;
+            } else if user.resync() >= Resync::Condstore {
+                tell_modseq(user, number, &row, command.uid, &mut wire.out);
             }
+            wire.relieve().await?;
         }
+    }
+    if !modified.is_empty() {
+        return conflict(user, selected, command, &modified, wire).await;
     }
     if wanted && !changed && !command.uid {
         return Ok(Reply::no("Those messages were removed").with(Code::ExpungeIssued));
     }
     Ok(Reply::ok("Stored"))
+}
+
+/// Some messages were changed by others since (RFC 7162 §3.1.3). The client is told how they stand, which it may not have
+/// heard yet, and of those that were removed meanwhile nothing.
+async fn conflict(
+    user: &User,
+    selected: &mut Selected,
+    command: &StoreCommand,
+    modified: &[u32],
+    wire: &mut Wire,
+) -> Result<Reply, Stop> {
+    let uids: NumberSet = modified.iter().copied().collect();
+    for batch in selected.view.batches(&uids, BATCH) {
+        let rows =
+            user.mailbox().rows(selected.folder, &batch, Columns::default(), 0, BATCH).await?;
+        for row in rows {
+            let Some(number) = selected.view.number_of(row.uid) else { continue };
+            let row = FlagRow { uid: row.uid, modseq: row.modseq, flags: row.flags };
+            tell_flags(user, selected, number, &row, command.uid, &mut wire.out);
+            selected.view.made(&row);
+            wire.relieve().await?;
+        }
+    }
+    let named: NumberSet = match command.uid {
+        true => uids,
+        false => modified.iter().filter_map(|uid| selected.view.number_of(*uid)).collect(),
+    };
+    let reply = Reply::ok("Some messages were changed by others");
+    Ok(if named.is_empty() { reply } else { reply.with(Code::Modified(named)) })
 }

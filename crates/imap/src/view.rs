@@ -29,6 +29,8 @@ pub(crate) struct NoSuchNumber;
 pub(crate) struct News {
     /// Numbers for EXPUNGE, descending: each is right whatever was removed before it.
     pub(crate) expunged: Vec<u32>,
+    /// The UIDs of the same messages, for VANISHED (RFC 7162 §3.2.10).
+    pub(crate) vanished: NumberSet,
     /// The new number of messages, if there are new ones.
     pub(crate) exists: Option<u32>,
     /// Numbers and rows of messages whose flags others changed.
@@ -42,8 +44,8 @@ pub(crate) struct View {
     uids: Arc<Vec<u32>>,
     /// UIDs of `uids` that are removed, ascending.
     gone: Vec<u32>,
-    /// Messages from this UID on are `\Recent` here.
-    recent_from: u32,
+    /// UIDs that are `\Recent` here: this session took them, or only looks on.
+    recent: NumberSet,
     /// Up to where the changes of the mailbox were read.
     modseq: ModSeq,
     /// Changes of flags that this session made itself, and was answered.
@@ -54,11 +56,11 @@ pub(crate) struct View {
 
 impl View {
     /// The view right after SELECT: all of `uids`, as the mailbox was at `modseq`.
-    pub(crate) fn new(uids: Arc<Vec<u32>>, recent_from: u32, modseq: ModSeq) -> Self {
+    pub(crate) fn new(uids: Arc<Vec<u32>>, recent: NumberSet, modseq: ModSeq) -> Self {
         Self {
             uids,
             gone: Vec::new(),
-            recent_from,
+            recent,
             modseq,
             own: HashMap::new(),
             saved: NumberSet::new(),
@@ -82,12 +84,32 @@ impl View {
 
     /// Whether the message is `\Recent` in this session.
     pub(crate) fn is_recent(&self, uid: u32) -> bool {
-        uid >= self.recent_from
+        self.recent.contains(uid)
     }
 
     /// How many messages are `\Recent` in this session.
     pub(crate) fn recent(&self) -> u32 {
-        number(self.uids.len() - self.uids.partition_point(|uid| *uid < self.recent_from))
+        number(self.count_in(&self.recent))
+    }
+
+    /// UIDs that are `\Recent` in this session.
+    pub(crate) fn recent_uids(&self) -> &NumberSet {
+        &self.recent
+    }
+
+    /// This session was the first to hear of these (RFC 3501 §2.3.2).
+    pub(crate) fn take_recent(&mut self, uids: &NumberSet) {
+        self.recent = self.recent.union(uids);
+    }
+
+    /// The UIDs that have a number now.
+    pub(crate) fn numbered(&self) -> NumberSet {
+        self.uids.iter().copied().collect()
+    }
+
+    /// The UID of a message number.
+    pub(crate) fn uid_of(&self, number: u32) -> Option<u32> {
+        self.uids.get((number as usize).checked_sub(1)?).copied()
     }
 
     /// The message's number.
@@ -116,7 +138,7 @@ impl View {
     pub(crate) fn search_context(&self, now: Timestamp) -> SearchContext {
         SearchContext {
             uids: Arc::clone(&self.uids),
-            recent: self.recent_from,
+            recent: u32::MAX,
             saved: self.saved.clone(),
             now,
         }
@@ -146,6 +168,11 @@ impl View {
             found.extend_from_slice(slice);
         }
         found.chunks(size).map(|uids| uids.iter().copied().collect()).collect()
+    }
+
+    /// The messages of the set that have a number, ascending.
+    pub(crate) fn uids_in(&self, set: &NumberSet) -> Vec<u32> {
+        set.ranges().iter().flat_map(|range| self.between(*range)).copied().collect()
     }
 
     /// How many messages of the set have a number.
@@ -181,9 +208,9 @@ impl View {
     /// Takes over what happened in the mailbox since [`Self::modseq`], and what was held back before.
     pub(crate) fn apply(&mut self, changes: Changes, removals: Removals) -> News {
         self.bury(&changes.vanished);
-        let expunged = match removals {
+        let (expunged, vanished) = match removals {
             Removals::Told => self.release(),
-            Removals::Held => Vec::new(),
+            Removals::Held => Default::default(),
         };
         let last = self.last_uid();
         let mut rows = changes.changed;
@@ -204,17 +231,17 @@ impl View {
             .filter_map(|row| Some((self.number_of(row.uid)?, row)))
             .collect();
         self.modseq = changes.to;
-        News { expunged, exists: (!new.is_empty()).then(|| self.count()), flags }
+        News { expunged, vanished, exists: (!new.is_empty()).then(|| self.count()), flags }
     }
 
-    /// Tells what was held back, without asking the mailbox.
-    pub(crate) fn release(&mut self) -> Vec<u32> {
+    /// Tells what was held back, without asking the mailbox: numbers, descending, and UIDs.
+    pub(crate) fn release(&mut self) -> (Vec<u32>, NumberSet) {
         let gone = std::mem::take(&mut self.gone);
         let numbers = gone.iter().rev().filter_map(|uid| self.number_of(*uid)).collect();
         if !gone.is_empty() {
             Arc::make_mut(&mut self.uids).retain(|uid| gone.binary_search(uid).is_err());
         }
-        numbers
+        (numbers, gone.into_iter().collect())
     }
 
     fn bury(&mut self, vanished: &NumberSet) {
@@ -242,7 +269,7 @@ mod tests {
     use letterlock_mailbox::{Flags, SystemFlags};
 
     fn view(uids: &[u32]) -> View {
-        View::new(Arc::new(uids.to_vec()), u32::MAX, ModSeq(10))
+        View::new(Arc::new(uids.to_vec()), NumberSet::new(), ModSeq(10))
     }
 
     fn row(uid: u32, modseq: u64) -> FlagRow {
@@ -274,6 +301,7 @@ mod tests {
         );
         let news = view.apply(changes(&[3], &[], &[]), Removals::Told);
         assert_eq!(news.expunged, [4, 2, 1]);
+        assert_eq!(news.vanished.to_string(), "3,5,9");
         assert_eq!((view.number_of(8), view.number_of(12), view.count()), (Some(1), Some(2), 2));
         assert!(!view.has_gone());
     }
@@ -350,9 +378,12 @@ mod tests {
     }
 
     #[test]
-    fn recent_messages_are_those_from_a_uid_on() {
-        let view = View::new(Arc::new(vec![1, 4, 6]), 4, ModSeq(1));
-        assert_eq!((view.recent(), view.is_recent(4), view.is_recent(1)), (2, true, false));
+    fn recent_messages_are_those_that_the_session_took() {
+        let taken = NumberSet::from_ranges([(4, 5)]);
+        let mut view = View::new(Arc::new(vec![1, 4, 6]), taken, ModSeq(1));
+        assert_eq!((view.recent(), view.is_recent(4), view.is_recent(1)), (1, true, false));
+        view.take_recent(&NumberSet::from_ranges([(6, 9)]));
+        assert_eq!((view.recent(), view.is_recent(6)), (2, true));
     }
 
     proptest::proptest! {

@@ -6,11 +6,14 @@ use std::pin::Pin;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use letterlock_imap_wire::{CommandReader, Event, Limits};
-use letterlock_net::{Audience, NetError, Stream, Tls};
+use letterlock_imap_wire::{Code, CommandReader, Event, Limits};
+use letterlock_net::{Audience, ChannelBindings, NetError, Stream, Tls};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 use zeroize::Zeroize;
+
+use crate::deflate::Deflate;
+use crate::outcome::Reply;
 
 /// How much is read at a time.
 const READ: usize = 16 * 1024;
@@ -18,10 +21,14 @@ const READ: usize = 16 * 1024;
 const GATHERED: usize = 64 * 1024;
 /// Pieces from this size on are sent from where they are.
 const LARGE: usize = 16 * 1024;
+/// How long a command may take without a word (RFC 9585 §3 asks for 10 to 15 seconds).
+pub(crate) const PROGRESS: Duration = Duration::from_secs(12);
 
 /// See the module's text.
 pub(crate) struct Wire {
     stream: Stream,
+    /// After COMPRESS.
+    deflate: Option<Box<Deflate>>,
     reader: CommandReader,
     /// Output that was not sent yet; handlers append to it.
     pub(crate) out: Vec<u8>,
@@ -32,12 +39,23 @@ pub(crate) struct Wire {
 impl Wire {
     /// The wire of a new connection.
     pub(crate) fn new(stream: Stream, limits: Limits, patience: Duration) -> Self {
-        Self { stream, reader: CommandReader::new(limits), out: Vec::new(), patience }
+        Self {
+            stream,
+            deflate: None,
+            reader: CommandReader::new(limits),
+            out: Vec::new(),
+            patience,
+        }
     }
 
     /// Whether TLS is in use.
     pub(crate) fn is_tls(&self) -> bool {
         self.stream.is_tls()
+    }
+
+    /// What a login may be bound to.
+    pub(crate) fn channel_bindings(&self) -> ChannelBindings {
+        self.stream.channel_bindings()
     }
 
     /// The reader, to tell it what comes next.
@@ -55,26 +73,67 @@ impl Wire {
     /// The buffer is on the stack while there is something to read, so that an idle session has none.
     pub(crate) async fn fill(&mut self) -> io::Result<usize> {
         std::future::poll_fn(|cx| {
-            let mut space = [MaybeUninit::uninit(); READ];
-            let mut buffer = ReadBuf::uninit(&mut space);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            self.reader.feed(buffer.filled());
-            let count = buffer.filled().len();
-            // It may have been a password.
-            buffer.filled_mut().zeroize();
-            Poll::Ready(Ok(count))
+            loop {
+                if let Some(count) = self.inflate()? {
+                    return Poll::Ready(Ok(count));
+                }
+                let mut space = [MaybeUninit::uninit(); READ];
+                let mut buffer = ReadBuf::uninit(&mut space);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+                let count = buffer.filled().len();
+                match &mut self.deflate {
+                    Some(deflate) if count > 0 => deflate.receive(buffer.filled()),
+                    _ => {
+                        self.reader.feed(buffer.filled());
+                        // It may have been a password.
+                        buffer.filled_mut().zeroize();
+                        return Poll::Ready(Ok(count));
+                    }
+                }
+            }
         })
         .await
     }
 
+    /// Hands the next piece of what was received to the reader; `None` if there is none.
+    fn inflate(&mut self) -> io::Result<Option<usize>> {
+        let Some(deflate) = &mut self.deflate else { return Ok(None) };
+        let mut space = [0; READ];
+        while deflate.has_input() {
+            let count = deflate.read(&mut space)?;
+            if count > 0 {
+                self.reader.feed(&space[..count]);
+                return Ok(Some(count));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether COMPRESS is in effect.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.deflate.is_some()
+    }
+
+    /// Sends what was gathered as it is; everything after it is compressed, in both directions (RFC 4978 §3).
+    pub(crate) async fn compress(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        self.deflate = Some(Box::new(Deflate::new()));
+        Ok(())
+    }
+
     /// Sends everything that was gathered.
     pub(crate) async fn flush(&mut self) -> io::Result<()> {
-        if self.out.is_empty() {
+        if self.out.is_empty() && !self.deflate.as_ref().is_some_and(|deflate| deflate.is_dirty()) {
             return Ok(());
         }
         // An idle session keeps no buffer either.
         let out = std::mem::take(&mut self.out);
         self.write(&out).await?;
+        if let Some(deflate) = &mut self.deflate {
+            let mut rest = Vec::new();
+            deflate.flush(&mut rest)?;
+            self.write_plain(&rest).await?;
+        }
         self.settle().await
     }
 
@@ -101,16 +160,18 @@ impl Wire {
     }
 
     async fn write(&mut self, octets: &[u8]) -> io::Result<()> {
-        let mut rest = octets;
-        while !rest.is_empty() {
-            let piece = &rest[..rest.len().min(GATHERED)];
-            let sent = timeout(self.patience, self.stream.write(piece)).await??;
-            if sent == 0 {
-                return Err(io::ErrorKind::WriteZero.into());
-            }
-            rest = &rest[sent..];
+        let Some(deflate) = &mut self.deflate else { return self.write_plain(octets).await };
+        // In pieces, so that a large body is never there twice.
+        for piece in octets.chunks(GATHERED) {
+            let mut packed = Vec::new();
+            deflate.write(piece, &mut packed)?;
+            write_all(&mut self.stream, self.patience, &packed).await?;
         }
         Ok(())
+    }
+
+    async fn write_plain(&mut self, octets: &[u8]) -> io::Result<()> {
+        write_all(&mut self.stream, self.patience, octets).await
     }
 
     async fn settle(&mut self) -> io::Result<()> {
@@ -129,8 +190,73 @@ impl Wire {
         Ok(Self::new(stream, limits, self.patience))
     }
 
+    /// Waits for work, and tells the client now and then that its command is still under way (RFC 9585), so that neither
+    /// it nor a router in between gives the connection up.
+    pub(crate) async fn during<F: Future>(
+        &mut self,
+        tag: &str,
+        pause: Duration,
+        work: F,
+    ) -> io::Result<F::Output> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            match timeout(pause, &mut work).await {
+                Ok(done) => return Ok(done),
+                Err(_) => {
+                    let code = Code::InProgress(tag.to_owned());
+                    Reply::ok("Still at it").with(code).write(&mut self.out, None);
+                    self.flush().await?;
+                }
+            }
+        }
+    }
+
     /// Ends the connection in order.
     pub(crate) async fn close(self) {
         self.stream.close().await;
+    }
+}
+
+/// Writes everything; a client that takes nothing for too long is given up.
+async fn write_all(stream: &mut Stream, patience: Duration, octets: &[u8]) -> io::Result<()> {
+    let mut rest = octets;
+    while !rest.is_empty() {
+        let piece = &rest[..rest.len().min(GATHERED)];
+        let sent = timeout(patience, stream.write(piece)).await??;
+        if sent == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        rest = &rest[sent..];
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn long_work_is_told_of() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let limits = Limits::before_login(100);
+        let mut wire = Wire::new(Stream::plain(socket), limits, Duration::from_secs(20));
+        let (end, work) = oneshot::channel();
+        let mut lines = BufReader::new(client).lines();
+        let told = async move {
+            let line = lines.next_line().await.unwrap().unwrap();
+            end.send("done").unwrap();
+            line
+        };
+        let (done, line) = tokio::join!(wire.during("a7", Duration::from_millis(1), work), told);
+        assert_eq!(done.unwrap(), Ok("done"));
+        assert_eq!(line, "* OK [INPROGRESS (\"a7\" NIL NIL)] Still at it");
+        // Short work is not.
+        let quick = wire.during("a8", Duration::from_secs(60), async { 5 }).await;
+        assert!(quick.unwrap() == 5 && wire.out.is_empty());
     }
 }

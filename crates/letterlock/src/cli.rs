@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use letterlock_admin::{Disabled, Quota};
 
 /// Where the configuration is when nothing is said.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/letterlock/letterlock.toml";
@@ -47,6 +48,43 @@ pub(crate) enum Command {
     /// Messages under way
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Tell in words what happened to a message, and why
+    #[command(
+        after_help = "The id stands in the reply that the sender got, in the log and in `letterlock queue list`; its \
+                      beginning will do.\n\nExample:\n  letterlock trace 01JCX8K2M4T9V6W3Y5Z7A1B2C3"
+    )]
+    Trace {
+        id: String,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Check all files, or those of one account: hashes, structure, and whether they agree
+    ///
+    /// Works beside a running server. Of a locked mailbox only the hashes can be checked. Exits with 1 if something is
+    /// wrong.
+    #[command(
+        after_help = "Examples:\n  letterlock verify\n  letterlock verify ann@example.org --json\n  letterlock verify --repair"
+    )]
+    Verify {
+        /// Only this account's
+        address: Option<String>,
+        /// Mend what can be mended without losing mail that can be read
+        #[arg(long)]
+        repair: bool,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Make the organisation's key pair: the public half into FILE, the private half printed once
+    ///
+    /// Whoever keeps the private half can open every user-held mailbox with --unlock-stdin, once [auth]
+    /// organisation_key names FILE and the mailbox was unlocked since.
+    #[command(
+        after_help = "Example:\n  letterlock organisation-key /etc/letterlock/organisation.key > private-half.txt"
+    )]
+    OrganisationKey {
+        /// The file to make
+        file: PathBuf,
+    },
     /// Exit with 0 if the server of this configuration is up
     #[command(after_help = "Example:\n  letterlock healthcheck && echo up")]
     Healthcheck,
@@ -88,7 +126,8 @@ pub(crate) struct Confirm {
 /// For commands that need the key of a mailbox.
 #[derive(Args, Clone, Copy)]
 pub(crate) struct Unlock {
-    /// Read the password or the recovery key that opens the mailbox from standard input (first line)
+    /// Read what opens the mailbox from standard input (first line): password, app password, recovery key or the
+    /// organisation's private key
     #[arg(long)]
     pub(crate) unlock_stdin: bool,
 }
@@ -142,7 +181,7 @@ pub(crate) enum DomainCommand {
 pub(crate) enum AccountCommand {
     /// Make an account; password and recovery key are printed once
     #[command(
-        after_help = "Examples:\n  letterlock account add ann@example.org\n  letterlock account add ann@example.org --password-stdin < password.txt"
+        after_help = "Examples:\n  letterlock account add ann@example.org --quota 5GiB\n  letterlock account add ann@example.org --password-stdin < password.txt"
     )]
     Add {
         address: String,
@@ -155,6 +194,10 @@ pub(crate) enum AccountCommand {
         /// Display name
         #[arg(long)]
         name: Option<String>,
+        /// How much mail it may hold, sealed mail that waits for its owner included: a size such as 500MiB, or none
+        /// [default: none]
+        #[arg(long, value_name = "SIZE", value_parser = quota)]
+        quota: Option<Quota>,
     },
     /// List accounts
     #[command(after_help = "Example:\n  letterlock account list --json")]
@@ -172,9 +215,9 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         format: Format,
     },
-    /// Change display name or state
+    /// Change display name, quota or state
     #[command(
-        after_help = "Example:\n  letterlock account set ann@example.org --name \"Ann Example\" --enabled true"
+        after_help = "Examples:\n  letterlock account set ann@example.org --name \"Ann Example\" --enabled true\n  letterlock account set ann@example.org --quota 5GiB"
     )]
     Set {
         address: String,
@@ -184,10 +227,15 @@ pub(crate) enum AccountCommand {
         /// Whether it may log in and gets mail
         #[arg(long)]
         enabled: Option<bool>,
+        /// How much mail it may hold: a size such as 500MiB, or none
+        #[arg(long, value_name = "SIZE", value_parser = quota)]
+        quota: Option<Quota>,
     },
-    /// Replace the password; needs the mailbox unlocked, or an old secret
+    /// Replace the password and keep all mail; needs the mailbox unlocked, or any secret that opens it
+    ///
+    /// A forgotten password is replaced with the recovery key or the organisation's private key.
     #[command(
-        after_help = "Examples:\n  letterlock account password ann@example.org --password-stdin < new.txt\n  (cat recovery-key.txt new.txt) | letterlock account password ann@example.org --unlock-stdin --password-stdin"
+        after_help = "Examples:\n  letterlock account password ann@example.org --password-stdin < new.txt\n  cat recovery-key.txt new.txt | letterlock account password ann@example.org --unlock-stdin --password-stdin"
     )]
     Password {
         address: String,
@@ -211,12 +259,37 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         unlock: Unlock,
     },
+    /// Give the mailbox new keys; all mail stays
+    ///
+    /// The file is rewritten under a new data key while sessions go on, and mail is sealed to a new pair. After a
+    /// credential has leaked use --new-account-key: then app passwords and the recovery key are void, the new recovery
+    /// key is printed, and the password stays only if it was given with --unlock-stdin (otherwise a new one is taken
+    /// or made).
+    #[command(
+        after_help = "Examples:\n  letterlock account rotate ann@example.org\n  letterlock account rotate ann@example.org --new-account-key --unlock-stdin < password.txt"
+    )]
+    Rotate {
+        address: String,
+        /// Make all credentials void but the password
+        #[arg(long)]
+        new_account_key: bool,
+        /// Read a new password from standard input (first line, or second after --unlock-stdin)
+        #[arg(long, requires = "new_account_key")]
+        password_stdin: bool,
+        #[command(flatten)]
+        unlock: Unlock,
+    },
     /// End all sessions and forget the keys, at once
     #[command(after_help = "Example:\n  letterlock account lock ann@example.org")]
     Lock { address: String },
-    /// Lock it, and refuse logins and new mail
-    #[command(after_help = "Example:\n  letterlock account disable ann@example.org")]
-    Disable { address: String },
+    /// Lock it, refuse logins, and refuse, defer or discard new mail
+    #[command(after_help = "Example:\n  letterlock account disable ann@example.org --mail defer")]
+    Disable {
+        address: String,
+        /// What happens to mail for it
+        #[arg(long, value_enum, default_value_t = MailWhileDisabled::Refuse)]
+        mail: MailWhileDisabled,
+    },
     /// End all access at once: sessions, app passwords, logins
     #[command(after_help = "Example:\n  letterlock account offboard ann@example.org --yes")]
     Offboard {
@@ -277,11 +350,12 @@ pub(crate) enum AppPasswordCommand {
 
 #[derive(Subcommand)]
 pub(crate) enum AliasCommand {
-    /// Send mail for an address to others, here or elsewhere
+    /// Send mail for an address to others, here or elsewhere; for @domain, all that is nobody's there
     #[command(
-        after_help = "Example:\n  letterlock alias add sales@example.org ann@example.org bob@example.net"
+        after_help = "Examples:\n  letterlock alias add sales@example.org ann@example.org bob@example.net\n  letterlock alias add @example.org ann@example.org"
     )]
     Add {
+        /// An address, or @domain for a catch-all
         address: String,
         #[arg(required = true)]
         targets: Vec<String>,
@@ -327,6 +401,9 @@ pub(crate) enum QueueCommand {
     /// End a hold
     #[command(after_help = "Example:\n  letterlock queue release 01JCX8K2M4T9V6W3Y5Z7A1B2C3")]
     Release { id: String },
+    /// Addresses elsewhere that are gone and not written to
+    #[command(subcommand)]
+    Suppressed(SuppressedCommand),
     /// Drop the message without telling its sender
     #[command(after_help = "Example:\n  letterlock queue cancel 01JCX8K2M4T9V6W3Y5Z7A1B2C3 --yes")]
     Cancel {
@@ -334,6 +411,50 @@ pub(crate) enum QueueCommand {
         #[command(flatten)]
         confirm: Confirm,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum SuppressedCommand {
+    /// List them, with what their servers said
+    #[command(after_help = "Example:\n  letterlock queue suppressed list --json")]
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Write to an address again
+    #[command(after_help = "Example:\n  letterlock queue suppressed remove ann@example.net")]
+    Remove { address: String },
+}
+
+/// What a disabled account does with mail.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum MailWhileDisabled {
+    /// 4xx: senders try again
+    Defer,
+    /// 5xx: senders learn of it
+    Refuse,
+    /// Accepted and dropped: nobody learns of it
+    Discard,
+}
+
+impl From<MailWhileDisabled> for Disabled {
+    fn from(mail: MailWhileDisabled) -> Disabled {
+        match mail {
+            MailWhileDisabled::Defer => Disabled::Defer,
+            MailWhileDisabled::Refuse => Disabled::Refuse,
+            MailWhileDisabled::Discard => Disabled::Discard,
+        }
+    }
+}
+
+/// Reads a size or `none`.
+fn quota(text: &str) -> Result<Quota, String> {
+    match text {
+        "none" => Ok(Quota::Unlimited),
+        size => letterlock_config::parse_size(size)
+            .map(Quota::Octets)
+            .ok_or_else(|| "write a size such as 500MiB or 5GiB, or none".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -4,14 +4,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use letterlock_config::Settings;
+use letterlock_delivery::Rooms;
+use letterlock_directory::QuotaVerdict;
 use letterlock_guard::Guard;
 use letterlock_imap::Imap;
-use letterlock_net::{Admission, Audience, Permit, Refused, Shutdown, Stream, Tls, accept_loop};
+use letterlock_net::{
+    Admission, Audience, Permit, Refused, Shutdown, Stream, Tls, TrustedProxies, accept_loop_behind,
+};
 use letterlock_pop3::Pop3;
 use letterlock_sender_auth::Verifier;
-use letterlock_smtp::session::{Access, Rules};
-use letterlock_smtp::{Connection, Inbound, SpoolRules, Submission};
+use letterlock_smtp::session::{Access, Rules, Tarpit};
+use letterlock_smtp::{Connection, Inbound, LostReplies, Retries, Room, SpoolRules, Submission};
+use letterlock_state::State;
+use letterlock_vault::AccountId;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -26,6 +33,13 @@ pub(crate) struct Frontends {
     imap: Arc<Imap>,
     pop3: Arc<Pop3>,
     handshake: Handshake,
+    proxies: letterlock_config::Proxy,
+    proxy_patience: Duration,
+}
+
+/// The domains whose ARC seals are believed. The settings hold names only.
+fn trusted_sealers(settings: &Settings) -> Vec<letterlock_address::Domain> {
+    settings.inbound.trusted_sealers.iter().filter_map(|name| name.parse().ok()).collect()
 }
 
 impl Frontends {
@@ -36,23 +50,20 @@ impl Frontends {
         tls: Arc<Tls>,
         reach: Reach,
     ) -> Frontends {
-        let verifier = (reach == Reach::World)
-            .then(|| Arc::new(Verifier::new(stores.resolver.clone(), &settings.hostname)));
+        let verifier = (reach == Reach::World).then(|| {
+            let verifier = Verifier::new(stores.resolver.clone());
+            Arc::new(verifier.trusting(trusted_sealers(settings)))
+        });
         let cleartext = settings.auth.allow_cleartext;
         let inbound = Inbound {
-            connection: smtp_connection(settings, &tls, Access::Anybody, Audience::Servers),
+            connection: smtp_connection(settings, stores, &tls, Access::Anybody),
             directory: stores.directory.clone(),
             verifier,
             intake: stores.intake.clone(),
             received_hops: settings.limits.received_hops,
         };
         let submission = Submission {
-            connection: smtp_connection(
-                settings,
-                &tls,
-                Access::LoggedIn { cleartext },
-                Audience::Clients,
-            ),
+            connection: smtp_connection(settings, stores, &tls, Access::LoggedIn { cleartext }),
             directory: stores.directory.clone(),
             login: stores.login.clone(),
             intake: stores.intake.clone(),
@@ -76,6 +87,8 @@ impl Frontends {
             submission: Arc::new(submission),
             imap: Arc::new(Imap::new(stores.login.clone(), tls.clone(), settings)),
             handshake: Handshake { tls, timeout: settings.limits.tls_handshake },
+            proxies: settings.proxy.clone(),
+            proxy_patience: settings.limits.proxy_header,
             pop3: Arc::new(pop3),
         }
     }
@@ -100,7 +113,12 @@ impl Frontends {
                         }
                     }
                 };
-                tasks.spawn(accept_loop(
+                let proxies = TrustedProxies {
+                    networks: self.proxies.of(name).to_vec(),
+                    patience: self.proxy_patience,
+                };
+                tasks.spawn(accept_loop_behind(
+                    Arc::new(proxies),
                     listener,
                     name,
                     self.admission.clone(),
@@ -146,18 +164,32 @@ impl Handshake {
 
 fn smtp_connection(
     settings: &Settings,
+    stores: &Stores,
     tls: &Arc<Tls>,
     access: Access,
-    audience: Audience,
 ) -> Connection {
     let limits = &settings.limits;
+    // Only our own people may have a message wait: other servers have queues of their own.
+    let (audience, future_release) = match access {
+        Access::Anybody => (Audience::Servers, None),
+        Access::LoggedIn { .. } => {
+            (Audience::Clients, Some(limits.future_release).filter(|most| !most.is_zero()))
+        }
+    };
     Connection {
         rules: Rules {
             hostname: settings.hostname.clone(),
             access,
             message_size: limits.message_size,
             recipients: limits.recipients,
+            messages: limits.smtp_messages,
             errors: limits.smtp_errors,
+            tarpit: Tarpit {
+                after: limits.tarpit_after,
+                step: limits.tarpit,
+                most: limits.tarpit_max,
+            },
+            future_release,
         },
         tls: tls.clone(),
         audience,
@@ -168,6 +200,37 @@ fn smtp_connection(
         handshake_timeout: limits.tls_handshake,
         command_timeout: limits.smtp_command,
         data_timeout: limits.smtp_data,
+        guard: stores.guard.clone(),
+        retries: Some(retries(stores)),
+        room: Some(Arc::new(Quotas(stores.rooms.clone()))),
+    }
+}
+
+/// Recognises messages whose 250 was lost, also across a restart.
+fn retries(stores: &Stores) -> Retries {
+    let key = stores.server_key.derive("lost replies", b"");
+    Retries::new(key, Arc::new(Replies(stores.state.clone())))
+}
+
+/// The memory of lost replies.
+struct Replies(Arc<State>);
+
+impl LostReplies for Replies {
+    fn remember(&self, hash: [u8; 32], at: Timestamp) {
+        self.0.remember_unconfirmed(hash, at);
+    }
+
+    fn take(&self, hash: &[u8; 32], now: Timestamp) -> bool {
+        self.0.take_unconfirmed(hash, now)
+    }
+}
+
+/// Who has room for mail.
+struct Quotas(Arc<Rooms>);
+
+impl Room for Quotas {
+    fn verdict(&self, account: AccountId, octets: u64, now: Timestamp) -> QuotaVerdict {
+        self.0.verdict(account, octets, now)
     }
 }
 

@@ -61,6 +61,7 @@ async fn account(admin: &Admin, data: &Path) -> Result<String, Failure> {
         password: None,
         server_held: false,
         name: Some("Demo".into()),
+        quota: letterlock_admin::Quota::Unlimited,
     };
     let Response::Made(secrets) = run(Request::Account(add)).await? else {
         return Err(anyhow::anyhow!(

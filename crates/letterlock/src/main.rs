@@ -45,10 +45,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve { local: true, data } => local::serve(data),
         Command::Serve { .. } => serve::run(commands::settings(&cli.config)?),
         Command::Config(command) => commands::config::run(&cli.config, command),
+        Command::Verify { address, repair, format } => {
+            commands::verify::run(&cli.config, address, repair, format)
+        }
+        Command::OrganisationKey { file } => commands::organisation::make_key(&file),
         Command::Healthcheck => commands::healthcheck(&cli.config),
         Command::Domain(command) => commands::domain::run(&cli.config, command),
         Command::Account(command) => commands::account::run(&cli.config, command),
         Command::Alias(command) => commands::alias::run(&cli.config, command),
         Command::Queue(command) => commands::queue::run(&cli.config, command),
+        Command::Trace { id, format } => commands::queue::trace(&cli.config, id, format),
     }
 }

@@ -9,6 +9,7 @@ use letterlock_delivery::Intake;
 use letterlock_net::ClientTls;
 use letterlock_queue::Route;
 use letterlock_relay::{Addressing, BoxFuture, Handles, Options, Relay};
+use letterlock_transport_policy::Policies;
 
 use crate::Failure;
 use crate::stores::Stores;
@@ -34,12 +35,22 @@ pub(crate) fn relay(
     stores: &Stores,
     tls: ClientTls,
 ) -> Result<Arc<Relay>, Failure> {
+    let policies = Policies::new(
+        letterlock_transport_policy::Handles {
+            dns: stores.resolver.clone(),
+            state: stores.state.clone(),
+            tls: tls.clone(),
+        },
+        letterlock_transport_policy::Options::from(&settings.outbound),
+    );
     let handles = Handles {
         queue: stores.queue.clone(),
         directory: stores.directory.clone(),
         dns: stores.resolver.clone(),
         tls,
         addressing: Arc::new(ByIntake(stores.intake.clone())),
+        state: stores.state.clone(),
+        policies: Arc::new(policies),
     };
     let options = Options::new(&settings.hostname, settings.outbound.clone());
     Ok(Relay::new(handles, options).context("the relay")?)

@@ -43,7 +43,12 @@ impl From<Format> for Style {
 pub(crate) fn response(response: Response, style: Style) -> Result<(), Failure> {
     let wrong = match &response {
         Response::Checks(checks) => checks.iter().filter(|check| !check.ok).count(),
+        Response::Verified(rows) => rows.iter().map(|row| row.found.len()).sum(),
         _ => 0,
+    };
+    let complaint = match &response {
+        Response::Verified(_) => "things are wrong",
+        _ => "of the records are missing or wrong",
     };
     if style.json {
         json(&response)?
@@ -51,9 +56,7 @@ pub(crate) fn response(response: Response, style: Style) -> Result<(), Failure> 
         print(&text(&response))?
     }
     if wrong > 0 {
-        return Err(Failure::Failed(anyhow::anyhow!(
-            "{wrong} of the records are missing or wrong"
-        )));
+        return Err(Failure::Failed(anyhow::anyhow!("{wrong} {complaint}")));
     }
     Ok(())
 }
@@ -93,13 +96,14 @@ fn text(response: &Response) -> String {
         Response::Records(records) => records.iter().map(zone_lines).collect(),
         Response::Checks(checks) => checks.iter().map(check_line).collect(),
         Response::Accounts(rows) => table(
-            &["ADDRESS", "KEYS", "STATE", "MAILBOX", "ID"],
+            &["ADDRESS", "KEYS", "STATE", "MAILBOX", "QUOTA", "ID"],
             rows.iter().map(|r| {
                 vec![
                     r.address.clone(),
                     r.keys.clone(),
-                    r.state.clone(),
+                    state(r),
                     r.mailbox.clone(),
+                    quota(r.quota),
                     r.id.clone(),
                 ]
             }),
@@ -109,7 +113,7 @@ fn text(response: &Response) -> String {
             ("name", or_dash(account.name.as_deref())),
             ("id", account.row.id.clone()),
             ("keys", account.row.keys.clone()),
-            ("state", account.row.state.clone()),
+            ("state", state(&account.row)),
             ("mailbox", account.row.mailbox.clone()),
             (
                 "used",
@@ -117,6 +121,7 @@ fn text(response: &Response) -> String {
                     .used
                     .map_or_else(|| "unknown while locked".into(), |used| format!("{used} bytes")),
             ),
+            ("quota", quota(account.row.quota)),
             ("parked", account.parked.to_string()),
             ("created", account.created.clone()),
             ("credentials", account.credentials.join(", ")),
@@ -128,14 +133,28 @@ fn text(response: &Response) -> String {
                 .map(|r| vec![r.id.to_string(), r.protocol.clone(), r.ip.clone(), r.since.clone()]),
         ),
         Response::AppPasswords(rows) => table(
-            &["ID", "NAME", "CREATED"],
-            rows.iter().map(|r| vec![r.id.to_string(), r.name.clone(), r.created.clone()]),
+            &["ID", "NAME", "SCRAM", "CREATED"],
+            rows.iter().map(|r| {
+                let scram = if r.scram { "yes" } else { "no" };
+                vec![r.id.to_string(), r.name.clone(), scram.to_owned(), r.created.clone()]
+            }),
         ),
         Response::Aliases(rows) => table(
             &["ADDRESS", "TARGETS"],
             rows.iter().map(|r| vec![r.address.clone(), r.targets.join(" ")]),
         ),
+        Response::Verified(rows) => rows.iter().map(verified).collect(),
         Response::Queue(rows) => queue_table(rows),
+        Response::Trace(trace) => {
+            let lines = trace.lines.iter().map(|line| format!("{}  {}\n", line.at, line.what));
+            format!("{}\n{}", trace.id, lines.collect::<String>())
+        }
+        Response::Suppressed(rows) => table(
+            &["ADDRESS", "SINCE", "UNTIL", "REASON"],
+            rows.iter().map(|r| {
+                vec![r.address.clone(), r.since.clone(), r.until.clone(), r.reason.clone()]
+            }),
+        ),
         Response::Entry(entry) => {
             let recipients = table(
                 &["RECIPIENT", "STATE", "TRIES", "NEXT", "LAST REPLY"],
@@ -182,9 +201,40 @@ fn zone_lines(record: &letterlock_admin::DnsRecord) -> String {
     lines
 }
 
+/// One line for what is sound, and one for each thing that is not.
+fn verified(row: &letterlock_admin::VerifiedRow) -> String {
+    let mark = if row.found.is_empty() { "ok     " } else { "WRONG  " };
+    let mut text = format!("{mark}{}: {} pages whole", row.subject, row.pages);
+    if let Some(why) = &row.not_checked {
+        text.push_str(&format!("; not checked: {why}"));
+    }
+    text.push('\n');
+    for found in &row.found {
+        text.push_str(&format!("         {found}\n"));
+    }
+    for repaired in &row.repaired {
+        text.push_str(&format!("         repaired: {repaired}\n"));
+    }
+    if let Some(advice) = row.advice.as_ref().filter(|_| !row.found.is_empty()) {
+        text.push_str(&format!("         {advice}\n"));
+    }
+    text
+}
+
 fn check_line(check: &Check) -> String {
     let mark = if check.ok { "ok     " } else { "WRONG  " };
     format!("{mark}{} {}: {}\n", check.name, check.kind, check.finding)
+}
+
+fn state(account: &letterlock_admin::AccountRow) -> String {
+    match account.state.as_str() {
+        "disabled" => format!("disabled, mail {}", account.mail),
+        other => other.to_owned(),
+    }
+}
+
+fn quota(octets: Option<u64>) -> String {
+    octets.map_or_else(|| "none".to_owned(), letterlock_config::format_size)
 }
 
 fn or_dash(text: Option<&str>) -> String {

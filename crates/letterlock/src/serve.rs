@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use jiff::Timestamp;
 use letterlock_admin::control;
 use letterlock_config::Settings;
 use letterlock_delivery::Drainer;
@@ -23,6 +24,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// How often the mailboxes' marks are stored (at most once a minute).
 const MARKS: Duration = Duration::from_secs(60);
+
+/// How often what was remembered long enough is deleted.
+const FORGETTING: Duration = Duration::from_secs(3600);
 
 /// How often it is looked whether DNS answers can be validated.
 const PROBING: Duration = Duration::from_secs(3600);
@@ -145,6 +149,8 @@ fn background(
         mailboxes: stores.mailboxes.clone(),
         queue: stores.queue.clone(),
         login: stores.login.clone(),
+        state: Some(stores.state.clone()),
+        notices: None,
     };
     tasks.spawn(Arc::new(drainer).run());
     let (guard, mailboxes) = (stores.guard.clone(), stores.mailboxes.clone());
@@ -155,6 +161,14 @@ fn background(
     }));
     let (mailboxes, directory) = (stores.mailboxes.clone(), stores.directory.clone());
     tasks.spawn(every(MARKS, async move || store_marks(&mailboxes, &directory).await));
+    let rooms = stores.rooms.clone();
+    tasks.spawn(every(HOUSEKEEPING, async move || rooms.recount().await));
+    let state = stores.state.clone();
+    tasks.spawn(every(FORGETTING, async move || {
+        if let Err(error) = state.prune(Timestamp::now()).await {
+            tracing::warn!(%error, "what is old cannot be deleted");
+        }
+    }));
     if let Some(relay) = relay {
         let resolver = stores.resolver.clone();
         tasks.spawn(async move {

@@ -10,16 +10,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use letterlock_address::Domain;
 use letterlock_admin::Admin;
 use letterlock_config::Settings;
-use letterlock_delivery::{Intake, Settler, settler};
+use letterlock_delivery::{Forwarding, Intake, Rooms, Settler, settler};
 use letterlock_directory::Directory;
 use letterlock_dns::Resolver;
 use letterlock_guard::Guard;
 use letterlock_login::Login;
 use letterlock_mailbox::{Mailboxes, Options};
 use letterlock_queue::Queue;
-use letterlock_vault::slot::Argon2Cost;
+use letterlock_state::State;
+use letterlock_vault::slot::{Argon2Cost, OrganisationKey};
 use letterlock_vault::{Pool, ServerKey};
 use tokio::task::JoinHandle;
 
@@ -72,11 +74,13 @@ pub(crate) struct Stores {
     pub(crate) directory: Arc<Directory>,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) queue: Arc<Queue>,
+    pub(crate) state: Arc<State>,
     pub(crate) guard: Arc<Guard>,
     pub(crate) login: Arc<Login>,
     pub(crate) intake: Arc<Intake>,
+    pub(crate) rooms: Arc<Rooms>,
     pub(crate) resolver: Arc<Resolver>,
-    server_key: Arc<ServerKey>,
+    pub(crate) server_key: Arc<ServerKey>,
     settling: JoinHandle<()>,
     pools: [Pool; 2],
     lock: Lock,
@@ -99,6 +103,9 @@ impl Stores {
             .context("cannot open the directory")?;
         let queue =
             Queue::open(data_dir, &server_key, &core).await.context("cannot open the queue")?;
+        let state = State::open(data_dir, &server_key, &core, settings.retention.clone())
+            .await
+            .context("cannot open what is remembered")?;
         let options = Options {
             grace: settings.auth.grace,
             cache_kib: MAILBOX_CACHE_KIB,
@@ -107,7 +114,8 @@ impl Stores {
         };
         let mailboxes = Mailboxes::new(data_dir, pool.clone(), options);
         let guard = Guard::new(&settings.limits, Instant::now());
-        let login = Arc::new(Login::new(
+        let organisation = organisation_key(settings)?;
+        let login = Login::new(
             directory.clone(),
             mailboxes.clone(),
             guard.clone(),
@@ -117,23 +125,36 @@ impl Stores {
                 argon2_parallel: settings.auth.argon2_parallel,
                 sessions_per_account: settings.limits.sessions_per_account,
             },
-        ));
+        );
+        let login = Arc::new(login.with_organisation(organisation));
+        let rooms = Rooms::new(
+            directory.clone(),
+            mailboxes.clone(),
+            queue.clone(),
+            settings.limits.quota_patience,
+        );
         let (sender, settling): (Settler, _) = settler(queue.clone(), mailboxes.clone());
-        let intake = Arc::new(Intake::new(
+        let forwarding =
+            Forwarding::new(&server_key, domain(settings.outbound.srs_domain.as_deref())?);
+        let intake = Intake::new(
             directory.clone(),
             mailboxes.clone(),
             queue.clone(),
             login.clone(),
             sender,
-        ));
+            forwarding,
+        );
+        let intake = Arc::new(intake.traced(state.clone()));
         let pools = [pool, core];
         Ok(Stores {
             directory,
             mailboxes,
             queue,
+            state,
             guard,
             login,
             intake,
+            rooms: Arc::new(rooms),
             resolver,
             server_key,
             settling,
@@ -145,10 +166,12 @@ impl Stores {
     /// What carries out operators' requests.
     pub(crate) fn admin(&self, settings: &Settings) -> Admin {
         Admin {
+            data_dir: settings.data_dir.clone(),
             hostname: settings.hostname.clone(),
             directory: self.directory.clone(),
             mailboxes: self.mailboxes.clone(),
             queue: self.queue.clone(),
+            state: self.state.clone(),
             intake: self.intake.clone(),
             login: self.login.clone(),
             resolver: self.resolver.clone(),
@@ -162,17 +185,31 @@ impl Stores {
     ///
     /// Gives the lock back: until it is dropped, nobody else begins.
     pub(crate) async fn close(self) -> Lock {
-        let Stores { directory, mailboxes, queue, login, intake, settling, pools, lock, .. } = self;
+        let Stores {
+            directory,
+            mailboxes,
+            queue,
+            state,
+            login,
+            intake,
+            rooms,
+            settling,
+            pools,
+            lock,
+            ..
+        } = self;
         drop(intake);
         if tokio::time::timeout(SETTLING, settling).await.is_err() {
             tracing::warn!("the last filed messages are not settled; their rows stay in the queue");
         }
+        rooms.recount().await;
         mailboxes.close_all().await;
         store_marks(&mailboxes, &directory).await;
         drop(login);
         let queue = queue.close().await.map_err(anyhow::Error::from);
         let directory = directory.close().await.map_err(anyhow::Error::from);
-        for (name, closed) in [("queue", queue), ("directory", directory)] {
+        let state = state.close().await.map_err(anyhow::Error::from);
+        for (name, closed) in [("queue", queue), ("state", state), ("directory", directory)] {
             if let Err(error) = closed {
                 tracing::error!(%error, "the {name} was not closed cleanly");
             }
@@ -187,7 +224,7 @@ impl Stores {
 }
 
 /// Stores how many durable points each mailbox counts, so that an older file in its place
-/// is noticed.
+/// is noticed; and how full the accounts are.
 pub(crate) async fn store_marks(mailboxes: &Mailboxes, directory: &Arc<Directory>) {
     let marks = mailboxes.marks();
     if !marks.is_empty()
@@ -195,6 +232,27 @@ pub(crate) async fn store_marks(mailboxes: &Mailboxes, directory: &Arc<Directory
     {
         tracing::warn!(%error, "cannot store the mailboxes' marks");
     }
+    if let Err(error) = directory.store_usage().await {
+        tracing::warn!(%error, "cannot store how full the accounts are");
+    }
+}
+
+/// A domain of the settings.
+pub(crate) fn domain(name: Option<&str>) -> Result<Option<Domain>, Failure> {
+    let read = |name| Domain::parse(name).with_context(|| format!("{name} is no domain"));
+    Ok(name.map(read).transpose()?)
+}
+
+/// The public half of the organisation's key, if one is configured.
+fn organisation_key(settings: &Settings) -> Result<Option<OrganisationKey>, Failure> {
+    let Some(path) = &settings.auth.organisation_key else { return Ok(None) };
+    let place = path.display();
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("[auth] organisation_key: cannot read {place}"))?;
+    let key = OrganisationKey::parse(&text).with_context(|| {
+        format!("[auth] organisation_key: {place} holds no public key of an organisation")
+    })?;
+    Ok(Some(key))
 }
 
 /// What a main password costs to try.

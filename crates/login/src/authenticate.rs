@@ -7,15 +7,18 @@ use letterlock_address::Mailbox;
 use letterlock_directory::{Account, AccountState, Directory};
 use letterlock_guard::Guard;
 use letterlock_mailbox::{AccountState as MailboxState, Handle, Mailboxes};
-use letterlock_vault::slot::{self, Argon2Cost, SlotError};
-use letterlock_vault::{AccountId, AccountKey, ServerKey, Slot, SlotKind};
+use letterlock_vault::slot::{self, Argon2Cost, OrganisationKey, SlotError};
+use letterlock_vault::{AccountId, ServerKey, Slot, SlotKind};
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
-use zeroize::Zeroizing;
 
 use crate::Credential;
+use crate::attempt::Queue;
 use crate::keys::Keys;
+use crate::salts::Salts;
+use crate::sasl::{self, Proof};
 use crate::sessions::{Peer, Session, SessionInfo, Sessions};
+use crate::unlock::is_token;
 
 /// How long a login that unlocks a mailbox waits for the mail that was parked.
 const ARRIVAL: Duration = Duration::from_millis(150);
@@ -55,28 +58,28 @@ pub enum LoginError {
     Temporary(String),
 }
 
-/// Why a secret does not open an account's mailbox (`--unlock-stdin` and the like).
-#[derive(Debug, thiserror::Error)]
-pub enum UnlockError {
-    /// The secret fits none of the account's slots.
-    #[error("this secret does not open the mailbox")]
-    Wrong,
-    /// The slot or the mailbox is damaged, or the server is shutting down.
-    #[error("{0}")]
-    Broken(String),
+/// What a right SCRAM proof gives.
+#[derive(Debug)]
+pub struct Proven {
+    /// The session. It counts from now on, but the client is logged in only when it has acknowledged the challenge.
+    pub session: Session,
+    /// In base64: the server proves that it knows the password too.
+    pub challenge: String,
 }
 
 /// Logs people in. One for the whole server.
 pub struct Login {
-    directory: Arc<Directory>,
-    mailboxes: Arc<Mailboxes>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) mailboxes: Arc<Mailboxes>,
     guard: Arc<Guard>,
-    server_key: Arc<ServerKey>,
-    settings: Settings,
+    pub(crate) server_key: Arc<ServerKey>,
+    pub(crate) settings: Settings,
     /// Bounds the memory and CPU that strangers can make us spend on Argon2.
-    hashing: Semaphore,
+    pub(crate) hashing: Semaphore,
     sessions: Sessions,
-    keys: Arc<Keys>,
+    pub(crate) keys: Arc<Keys>,
+    turns: Queue,
+    pub(crate) organisation: Option<OrganisationKey>,
 }
 
 impl Login {
@@ -93,7 +96,25 @@ impl Login {
         let keys = Arc::new(Keys::default());
         tokio::spawn(keys.clone().follow(mailboxes.events()));
         let sessions = Sessions::default();
-        Login { directory, mailboxes, guard, server_key, settings, hashing, sessions, keys }
+        Login {
+            directory,
+            mailboxes,
+            guard,
+            server_key,
+            settings,
+            hashing,
+            sessions,
+            keys,
+            turns: Queue::default(),
+            organisation: None,
+        }
+    }
+
+    /// Gives whoever holds the private half of `key` a way into every user-held account, from its next unlock on.
+    /// Without it, such ways that were given before are taken back.
+    #[must_use]
+    pub fn with_organisation(self, key: Option<OrganisationKey>) -> Login {
+        Login { organisation: key, ..self }
     }
 
     /// Turns a credential into a session.
@@ -105,26 +126,55 @@ impl Login {
         credential: &Credential,
         peer: Peer,
     ) -> Result<Session, LoginError> {
-        let identity = credential.identity.parse::<Mailbox>();
+        self.guarded(&credential.identity, peer, async |identity| {
+            self.try_credential(identity, credential, peer).await
+        })
+        .await
+    }
+
+    /// Turns a SCRAM proof into a session and what the server proves itself with. The limits are the same.
+    pub async fn prove(&self, proof: &Proof, peer: Peer) -> Result<Proven, LoginError> {
+        self.guarded(&proof.identity, peer, async |identity| {
+            self.try_proof(identity, proof, peer).await
+        })
+        .await
+    }
+
+    /// The salts of names, for SCRAM exchanges.
+    pub fn salts(&self) -> Salts {
+        Salts::new(Arc::clone(&self.directory), Arc::clone(&self.server_key))
+    }
+
+    /// Makes one attempt when its turn has come, and tells the guard what came of it.
+    async fn guarded<R>(
+        &self,
+        identity: &str,
+        peer: Peer,
+        attempt: impl AsyncFnOnce(Option<Mailbox>) -> Result<R, LoginError>,
+    ) -> Result<R, LoginError> {
+        let identity = identity.parse::<Mailbox>();
         let name = identity.as_ref().map_or_else(|_| String::new(), Mailbox::canonical);
-        self.guard
-            .check_login(peer.ip, &name, Instant::now())
-            .map_err(|refusal| LoginError::Throttled { retry_after: refusal.retry_after })?;
-        match self.try_credential(identity.ok(), credential, peer).await {
-            Ok(session) => {
-                self.guard.login_succeeded(peer.ip, &name);
-                tracing::info!(account = %session.account.id, protocol = peer.protocol.as_str(), ip = %peer.ip, "logged in");
-                Ok(session)
-            }
-            Err(error) => {
-                if matches!(error, LoginError::Rejected) {
+        let protocol = peer.protocol.as_str();
+        let outcome = async {
+            let _turn = self.turns.turn(&self.guard, peer.ip, &name).await?;
+            let outcome = attempt(identity.ok()).await;
+            match &outcome {
+                Ok(_) => self.guard.login_succeeded(peer.ip, &name),
+                Err(LoginError::Rejected) => {
                     self.guard.login_failed(peer.ip, &name, Instant::now());
                 }
-                let protocol = peer.protocol.as_str();
+                Err(_) => {}
+            }
+            outcome
+        }
+        .await;
+        match &outcome {
+            Ok(_) => tracing::info!(protocol, ip = %peer.ip, user = %name, "logged in"),
+            Err(error) => {
                 tracing::info!(protocol, ip = %peer.ip, user = %name, %error, "login refused");
-                Err(error)
             }
         }
+        outcome
     }
 
     /// The live sessions of an account, oldest first.
@@ -135,64 +185,6 @@ impl Login {
     /// What a new password slot of this server costs to open.
     pub fn argon2_cost(&self) -> Argon2Cost {
         self.settings.argon2
-    }
-
-    /// Opens an account's key with any secret that it has a slot for: password, app
-    /// password or recovery key. For commands that need the key of a locked mailbox.
-    pub async fn open_key(
-        &self,
-        account: &Account,
-        secret: &Zeroizing<String>,
-    ) -> Result<AccountKey, UnlockError> {
-        match self
-            .try_slots(
-                account,
-                secret,
-                &[SlotKind::Password, SlotKind::AppPassword, SlotKind::Recovery],
-            )
-            .await
-        {
-            Ok(Some(key)) => Ok(key),
-            Ok(None) => Err(UnlockError::Wrong),
-            Err(LoginError::Temporary(text)) => Err(UnlockError::Broken(text)),
-            Err(error) => Err(UnlockError::Broken(error.to_string())),
-        }
-    }
-
-    /// Opens a server-held account, which needs nobody's password.
-    pub async fn unlock_server_held(&self, account: &Account) -> Result<Handle, UnlockError> {
-        let slot = account
-            .slots
-            .iter()
-            .find(|s| s.slot.kind == SlotKind::Server)
-            .ok_or(UnlockError::Wrong)?;
-        let key = slot::open_server(account.id, &slot.slot, &self.server_key)
-            .map_err(|_| UnlockError::Wrong)?;
-        self.unlock(account, &key).await.map_err(|error| UnlockError::Broken(error.to_string()))
-    }
-
-    /// The key of an account whose mailbox is unlocked.
-    pub fn unlocked_key(&self, account: AccountId) -> Option<AccountKey> {
-        self.keys.get(account)
-    }
-
-    /// Opens the mailbox with the account's key, and compares it with the mark that the
-    /// directory keeps of it: an older file that was put in its place is not written to.
-    pub async fn unlock(&self, account: &Account, key: &AccountKey) -> Result<Handle, LoginError> {
-        let secrets = account.secrets.open(account.id, key, &self.server_key).map_err(|error| {
-            LoginError::Temporary(format!("the account's keys do not open: {error}"))
-        })?;
-        let handle = self
-            .mailboxes
-            .unlock(secrets, true)
-            .await
-            .map_err(|error| LoginError::Temporary(error.to_string()))?;
-        self.keys.insert(&handle, key);
-        // A file that was rolled back can still be read: the handle refuses to write.
-        if let Err(error) = handle.check_mark(self.directory.snapshot().mark(account.id)) {
-            tracing::error!(account = %account.id, %error, "mailbox is read-only");
-        }
-        Ok(handle)
     }
 
     async fn try_credential(
@@ -210,7 +202,60 @@ impl Login {
             return Err(LoginError::Rejected);
         };
         let handle = self.open_mailbox(&account, credential).await?;
-        if credential.authzid.as_deref().is_some_and(|other| !same_identity(other, &account)) {
+        self.enter(account, handle, credential.authzid.as_deref(), peer).await
+    }
+
+    async fn try_proof(
+        &self,
+        identity: Option<Mailbox>,
+        proof: &Proof,
+        peer: Peer,
+    ) -> Result<Proven, LoginError> {
+        let account =
+            identity.and_then(|address| self.directory.snapshot().account_by_address(&address));
+        let slots = account.iter().flat_map(|account| account.slots.iter());
+        let slots = slots.map(|named| &named.slot);
+        let scram = slots.filter(|slot| slot::scram_parameters(slot).is_some()).cloned();
+        let scram: Vec<Slot> = scram.collect();
+        let Some(account) = account.filter(|_| !scram.is_empty()) else {
+            slot::dummy_scram_work(&proof.auth_message);
+            return Err(LoginError::Rejected);
+        };
+        let mut proven = None;
+        for slot in &scram {
+            match slot::open_scram(account.id, slot, &proof.auth_message, &proof.proof) {
+                Ok(opened) => proven = Some(opened),
+                Err(SlotError::Wrong) => {}
+                Err(error) => {
+                    tracing::error!(account = %account.id, slot = slot.id, %error, "a slot is damaged");
+                }
+            }
+        }
+        let proven = proven.ok_or(LoginError::Rejected)?;
+        if !enabled(&account) {
+            return Err(LoginError::Disabled);
+        }
+        let handle = match self.mailboxes.handle(account.id) {
+            Some(handle) => handle,
+            None => {
+                let handle = self.unlock(&account, &proven.key).await?;
+                self.let_mail_arrive(account.id).await;
+                handle
+            }
+        };
+        let session = self.enter(account, handle, proof.authzid.as_deref(), peer).await?;
+        Ok(Proven { session, challenge: sasl::server_final(&proven.server_signature) })
+    }
+
+    /// A session on a mailbox that its owner has opened, if nothing else is in the way.
+    async fn enter(
+        &self,
+        account: Arc<Account>,
+        handle: Handle,
+        authzid: Option<&str>,
+        peer: Peer,
+    ) -> Result<Session, LoginError> {
+        if authzid.is_some_and(|other| !same_identity(other, &account)) {
             return Err(LoginError::Rejected);
         }
         if !enabled(&account) {
@@ -241,7 +286,9 @@ impl Login {
         if !enabled(&now) {
             return Err(LoginError::Disabled);
         }
-        if !now.slots.iter().map(|n| &n.slot).eq(then.slots.iter().map(|n| &n.slot)) {
+        // A credential that was added takes nothing from this one, and the organisation's may go at any unlock.
+        let mut own = then.slots.iter().filter(|n| n.slot.kind != SlotKind::Organisation);
+        if !own.all(|named| now.slot(named.slot.id).map(|n| &n.slot) == Some(&named.slot)) {
             return Err(LoginError::Temporary("the credentials were changed meanwhile".into()));
         }
         Ok(())
@@ -285,80 +332,6 @@ impl Login {
         // Late is no error: the rest is announced to the session as it comes.
         let _ = tokio::time::timeout(ARRIVAL, filed).await;
     }
-
-    /// Tries the secret on the slots that its form allows: a main password never meets
-    /// the fast slots, and a made-up token never costs an Argon2 run.
-    async fn try_slots(
-        &self,
-        account: &Account,
-        secret: &Zeroizing<String>,
-        kinds: &[SlotKind],
-    ) -> Result<Option<AccountKey>, LoginError> {
-        let of_kind = |kind: SlotKind| {
-            let wanted = kinds.contains(&kind);
-            account
-                .slots
-                .iter()
-                .map(|named| &named.slot)
-                .filter(move |slot| wanted && slot.kind == kind)
-        };
-        if let Some(id) = slot::AppPassword::recognise(secret) {
-            let found = of_kind(SlotKind::AppPassword).find(|slot| slot.id == id);
-            return found.map_or(Ok(None), |slot| {
-                opened(slot::open_app_password(account.id, slot, secret))
-            });
-        }
-        if let Some(id) = slot::RecoveryKey::recognise(secret) {
-            let found = of_kind(SlotKind::Recovery).find(|slot| slot.id == id);
-            return found
-                .map_or(Ok(None), |slot| opened(slot::open_recovery(account.id, slot, secret)));
-        }
-        if of_kind(SlotKind::Password).next().is_none() {
-            self.waste_time().await;
-        }
-        for slot in of_kind(SlotKind::Password) {
-            if let Some(key) = self.hash_password(account.id, slot.clone(), secret.clone()).await? {
-                return Ok(Some(key));
-            }
-        }
-        Ok(None)
-    }
-
-    async fn hash_password(
-        &self,
-        account: AccountId,
-        slot: Slot,
-        password: Zeroizing<String>,
-    ) -> Result<Option<AccountKey>, LoginError> {
-        opened(self.hashing(move || slot::open_password(account, &slot, &password)).await?)
-    }
-
-    /// Takes as long as a wrong password, so that answers do not tell who exists.
-    async fn waste_time(&self) {
-        let cost = self.settings.argon2;
-        if self.hashing(move || slot::dummy_password_work(cost)).await.is_err() {
-            tracing::debug!("shutting down during a login");
-        }
-    }
-
-    async fn hashing<R: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> R + Send + 'static,
-    ) -> Result<R, LoginError> {
-        let _permit = self
-            .hashing
-            .acquire()
-            .await
-            .map_err(|_| LoginError::Temporary("shutting down".into()))?;
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|_| LoginError::Temporary("shutting down".into()))
-    }
-}
-
-/// Whether the secret has a form that is never hashed, for no account.
-fn is_token(secret: &str) -> bool {
-    slot::AppPassword::recognise(secret).is_some() || slot::RecoveryKey::recognise(secret).is_some()
 }
 
 fn enabled(account: &Account) -> bool {
@@ -367,14 +340,4 @@ fn enabled(account: &Account) -> bool {
 
 fn same_identity(authzid: &str, account: &Account) -> bool {
     authzid.parse::<Mailbox>().is_ok_and(|other| other.canonical() == account.address.canonical())
-}
-
-fn opened(result: Result<AccountKey, SlotError>) -> Result<Option<AccountKey>, LoginError> {
-    match result {
-        Ok(key) => Ok(Some(key)),
-        Err(SlotError::Wrong) => Ok(None),
-        Err(error) => {
-            Err(LoginError::Temporary(format!("a credential's slot is damaged: {error}")))
-        }
-    }
 }

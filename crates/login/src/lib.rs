@@ -1,19 +1,25 @@
 //! From a credential to a session and an unlocked mailbox, once for every protocol.
 //!
 //! Frontends run the SASL dialogue with [`sasl::Exchange`], hand the [`Credential`]
-//! that comes out of it to [`Login::authenticate`], and get a [`Session`] that carries
-//! the account's mailbox and keeps its keys alive. Limits are asked before any
+//! or [`sasl::Proof`] that comes out of it to [`Login::authenticate`] or [`Login::prove`], and get a [`Session`] that
+//! carries the account's mailbox and keeps its keys alive. Limits are asked before any
 //! expensive work, and an unknown user costs as much time as a wrong password.
 //!
 //! It does not know protocols' words, and it does not decide what a session may do.
 
+mod attempt;
 mod authenticate;
 mod keys;
+mod organisation;
+mod salts;
 pub mod sasl;
 mod sessions;
+mod unlock;
 
-pub use authenticate::{Login, LoginError, Settings, UnlockError};
+pub use authenticate::{Login, LoginError, Proven, Settings};
+pub use salts::Salts;
 pub use sessions::{Peer, Protocol, Session, SessionInfo};
+pub use unlock::UnlockError;
 
 use zeroize::Zeroizing;
 

@@ -11,12 +11,15 @@ use letterlock_directory::{
     Account, AccountKeys, AccountState, Directory, Disabled, KeyMode, NamedSlot, NewAccount,
 };
 use letterlock_guard::Guard;
+use letterlock_login::sasl::{Exchange, Ground, Proof, Step};
 use letterlock_login::{
     Credential, Login, LoginError, Peer, Protocol, Session, Settings, UnlockError,
 };
 use letterlock_mailbox::{Mailboxes, Options};
-use letterlock_vault::slot::{self, Argon2Cost};
-use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Pool, ServerKey, Slot};
+use letterlock_net::ChannelBindings;
+use letterlock_testkit::scram::Scram;
+use letterlock_vault::slot::{self, Argon2Cost, OrganisationKey};
+use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Pool, ServerKey, Slot, SlotKind};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
@@ -43,6 +46,14 @@ impl World {
     }
 
     async fn with(sessions_per_account: usize, limits: Limits) -> World {
+        World::of(sessions_per_account, limits, None).await
+    }
+
+    async fn of(
+        sessions_per_account: usize,
+        limits: Limits,
+        organisation: Option<OrganisationKey>,
+    ) -> World {
         let dir = tempfile::tempdir().unwrap();
         let server = Arc::new(ServerKey::load_or_create(dir.path(), None).unwrap());
         let pool = Pool::new("test", 2);
@@ -54,7 +65,8 @@ impl World {
             Guard::new(&limits, Instant::now()),
             server.clone(),
             Settings { argon2: Argon2Cost::FLOOR, argon2_parallel: 2, sessions_per_account },
-        );
+        )
+        .with_organisation(organisation);
         let name = Domain::parse("a.test").unwrap();
         directory.add_domain(name, None, Vec::new(), Timestamp::now()).await.unwrap();
         let (ann, key) = (AccountId::generate(), AccountKey::random());
@@ -112,6 +124,29 @@ impl World {
 
     async fn log_in(&self) -> Session {
         self.try_login("ann@a.test", PASSWORD).await.unwrap()
+    }
+
+    /// An app password of ann's that logs in by SCRAM.
+    async fn scram_password(&self) -> Zeroizing<String> {
+        let account = self.account();
+        let (salt, _) = self.login.salts().of_account(&account);
+        let id = account.next_slot_id();
+        let (text, slot) = slot::app_password_with_scram(self.ann, id, &self.key, &salt);
+        self.directory.add_slot(self.ann, named(slot)).await.unwrap();
+        text
+    }
+
+    /// The proof that a client comes to, and the client.
+    fn proof(&self, user: &str, password: &str) -> (Proof, Scram) {
+        let ground = Ground::new(ChannelBindings::default(), self.login.salts());
+        let mechanism = ground.mechanism("SCRAM-SHA-256").unwrap();
+        let mut client = Scram::new(user, password, "n", b"");
+        let step = Exchange::start(mechanism, Some(&client.first()), &ground);
+        let Step::Challenge(exchange, challenge) = step else { panic!("{step:?}") };
+        match exchange.respond(&client.last(&challenge).unwrap()) {
+            Step::Prove(proof) => (proof, client),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// From now on the password's slot opens nothing, and nobody is told.
@@ -360,5 +395,168 @@ async fn a_login_that_overlaps_disabling_leaves_nothing_unlocked() {
         assert!(world.mailboxes.handle(world.ann).is_none());
         assert!(world.login.unlocked_key(world.ann).is_none());
         world.directory.set_account_state(world.ann, AccountState::Enabled).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_app_password_logs_in_by_scram() {
+    let world = World::new().await;
+    let app = world.scram_password().await;
+    let (proof, client) = world.proof("Ann@A.test", &app);
+    let proven = world.login.prove(&proof, peer([192, 0, 2, 1])).await.unwrap();
+    client.verify(&proven.challenge).unwrap();
+    assert_eq!(proven.session.account.id, world.ann);
+    assert_eq!(world.login.sessions(world.ann).len(), 1);
+    // A second one, with the mailbox unlocked; and PLAIN with the same text.
+    let other = world.scram_password().await;
+    let (proof, _) = world.proof("ann@a.test", &other);
+    world.login.prove(&proof, peer([192, 0, 2, 1])).await.unwrap();
+    world.try_login("ann@a.test", &app).await.unwrap();
+
+    let slots = world.account().slots.clone();
+    let slot = slots
+        .iter()
+        .map(|named| &named.slot)
+        .find(|slot| slot::AppPassword::recognise(&other) == Some(slot.id));
+    world.directory.remove_slot(world.ann, slot.unwrap().id).await.unwrap();
+    let refused = world.login.prove(&proof, peer([192, 0, 2, 1])).await;
+    assert!(matches!(refused, Err(LoginError::Rejected)), "removed");
+}
+
+#[tokio::test]
+async fn scram_tells_nothing_of_who_exists_and_takes_no_main_password() {
+    let world = World::new().await;
+    // Ann's app password is of before SCRAM, and her main password has no verifier for it.
+    for (user, password) in [
+        ("ann@a.test", world.app.as_str()),
+        ("ann@a.test", PASSWORD),
+        ("nobody@a.test", PASSWORD),
+        ("nobody", PASSWORD),
+    ] {
+        let (proof, _) = world.proof(user, password);
+        let refused = world.login.prove(&proof, peer([192, 0, 2, 1])).await;
+        assert!(matches!(refused, Err(LoginError::Rejected)), "{user}");
+    }
+    let salts = world.login.salts();
+    let before = salts.of("ann@a.test");
+    assert_eq!(salts.of("Nobody@A.test"), salts.of("nobody@a.test"), "asked twice, the same");
+    assert_ne!(salts.of("nobody@a.test").0, salts.of("nemo@a.test").0);
+    assert_ne!(before.0, salts.of("nobody@a.test").0);
+    world.scram_password().await;
+    assert_eq!(salts.of("ann@a.test"), before, "an app password changes nothing to be seen");
+    let (proof, _) = world.proof("ann@a.test", PASSWORD);
+    let refused = world.login.prove(&proof, peer([192, 0, 2, 1])).await;
+    assert!(matches!(refused, Err(LoginError::Rejected)));
+    assert!(world.mailboxes.handle(world.ann).is_none(), "nothing was unlocked");
+}
+
+#[tokio::test]
+async fn a_proof_obeys_the_same_rules_as_a_password() {
+    let limits = Limits { logins_failed_per_account: 3, ..Limits::default() };
+    let world = World::with(1, limits).await;
+    let app = world.scram_password().await;
+    let ip = peer([192, 0, 2, 1]);
+    let (mut proof, _) = world.proof("ann@a.test", &app);
+    proof.authzid = Some("bob@a.test".into());
+    assert!(matches!(world.login.prove(&proof, ip).await, Err(LoginError::Rejected)));
+    proof.authzid = Some("ANN@a.test".into());
+    let session = world.login.prove(&proof, ip).await.unwrap();
+    assert!(matches!(world.login.prove(&proof, ip).await, Err(LoginError::TooManySessions)));
+    drop(session);
+    let disabled = AccountState::Disabled(Disabled::Refuse);
+    world.directory.set_account_state(world.ann, disabled).await.unwrap();
+    assert!(matches!(world.login.prove(&proof, ip).await, Err(LoginError::Disabled)));
+    proof.proof[0] ^= 1;
+    for _ in 0..3 {
+        assert!(matches!(world.login.prove(&proof, ip).await, Err(LoginError::Rejected)));
+    }
+    assert!(matches!(world.login.prove(&proof, ip).await, Err(LoginError::Throttled { .. })));
+}
+
+/// However many guesses are sent side by side, no more of them are tried than one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn guesses_side_by_side_gain_nothing() {
+    let limits = Limits { logins_failed_per_account: 3, ..Limits::default() };
+    let world = World::with(9, limits).await;
+    let guesses: Vec<_> = (0..24)
+        .map(|number| {
+            let login = world.login.clone();
+            tokio::spawn(async move {
+                let guess = credential("ann@a.test", &format!("guess {number}"));
+                login.authenticate(&guess, peer([192, 0, 2, 1])).await.map(drop).unwrap_err()
+            })
+        })
+        .collect();
+    let (mut tried, mut refused) = (0, 0);
+    for guess in guesses {
+        match guess.await.unwrap() {
+            LoginError::Rejected => tried += 1,
+            LoginError::Throttled { .. } => refused += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert_eq!((tried, refused), (3, 21));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_owner_with_many_connections_is_not_refused() {
+    let limits = Limits { logins_failed_per_account: 3, ..Limits::default() };
+    let world = World::with(99, limits).await;
+    let logins: Vec<_> = (0..24)
+        .map(|_| {
+            let login = world.login.clone();
+            tokio::spawn(async move {
+                login.authenticate(&credential("ann@a.test", PASSWORD), peer([192, 0, 2, 1])).await
+            })
+        })
+        .collect();
+    for login in logins {
+        login.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_organisations_key_follows_the_configuration() {
+    let (private, public) = OrganisationKey::generate();
+    let world = World::of(9, Limits::default(), Some(public)).await;
+    let of_organisation = |world: &World| {
+        let account = world.account();
+        let slots = account.slots.iter().map(|named| named.slot.clone());
+        slots.filter(|slot| slot.kind == SlotKind::Organisation).collect::<Vec<_>>()
+    };
+    assert!(of_organisation(&world).is_empty(), "it needs an unlock");
+    assert!(matches!(
+        world.login.open_key(&world.account(), &private).await,
+        Err(UnlockError::Wrong)
+    ));
+    drop(world.log_in().await);
+    let [slot] = of_organisation(&world).try_into().unwrap();
+    drop(world.log_in().await);
+    assert_eq!(of_organisation(&world), [slot], "one is enough");
+    let key = world.login.open_key(&world.account(), &private).await.unwrap();
+    assert!(world.account().secrets.open(world.ann, &key, &world.server).is_ok());
+    let refused = world.try_login("ann@a.test", &private).await;
+    assert!(
+        matches!(refused, Err(LoginError::Rejected)),
+        "it is for operators, not for logging in"
+    );
+    // Another key in its place, and then none.
+    for (next, count) in [(Some(OrganisationKey::generate()), 1), (None, 0)] {
+        world.mailboxes.lock(world.ann).await.unwrap();
+        let login = Login::new(
+            world.directory.clone(),
+            world.mailboxes.clone(),
+            Guard::new(&Limits::default(), Instant::now()),
+            world.server.clone(),
+            Settings { argon2: Argon2Cost::FLOOR, argon2_parallel: 2, sessions_per_account: 9 },
+        )
+        .with_organisation(next.map(|(_, public)| public));
+        login
+            .authenticate(&credential("ann@a.test", PASSWORD), peer([192, 0, 2, 1]))
+            .await
+            .unwrap();
+        assert_eq!(of_organisation(&world).len(), count);
+        let old = login.open_key(&world.account(), &private).await;
+        assert!(matches!(old, Err(UnlockError::Wrong)), "the old key opens nothing any more");
     }
 }

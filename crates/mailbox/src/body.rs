@@ -10,9 +10,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::MailboxError;
 use crate::folder_row::signed;
+use crate::layout::Layout;
 use crate::pack::{pack, unpack};
 use crate::structure::{self, Description};
 use crate::types::EmailId;
+use crate::work::Work;
 
 /// Octets of a piece of a body.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -31,6 +33,8 @@ pub(crate) struct Prepared {
     header_length: usize,
     hash: [u8; 32],
     description: Description,
+    /// Of a body that has several pieces.
+    layout: Option<Vec<u8>>,
     header: Vec<u8>,
     content: Content,
 }
@@ -70,6 +74,7 @@ impl Prepared {
     fn assemble(bytes: &Bytes, hash_key: &Key, description: Description) -> Self {
         let header_length = structure::header_length(bytes);
         let rest = bytes.slice(header_length..);
+        let rest_length = rest.len();
         let content = if rest.len() > LARGE {
             Content::Large(rest)
         } else {
@@ -81,6 +86,7 @@ impl Prepared {
             header_length,
             hash: *blake3::keyed_hash(hash_key.expose(), bytes).as_bytes(),
             description,
+            layout: (rest_length > CHUNK).then(|| Layout::of(bytes).to_bytes()),
             header: pack(&bytes[..header_length]),
             content,
         }
@@ -144,6 +150,11 @@ impl Prepared {
                 if completed != 1 {
                     return Err(upload_gone());
                 }
+                // The index passed by while it was incomplete.
+                conn.prepare_cached(
+                    "INSERT OR IGNORE INTO search_waiting(body) SELECT ?1 FROM search_state WHERE frontier >= ?1",
+                )?
+                .execute([id])?;
                 *id
             }
             Content::Large(_) => {
@@ -152,6 +163,10 @@ impl Prepared {
         };
         conn.prepare_cached("INSERT INTO headers(body, data, simple) VALUES (?1, ?2, ?3)")?
             .execute(params![id, self.header, self.description.body])?;
+        if let Some(layout) = &self.layout {
+            conn.prepare_cached("INSERT INTO layouts(body, data) VALUES (?1, ?2)")?
+                .execute(params![id, layout])?;
+        }
         Ok(id)
     }
 
@@ -179,7 +194,10 @@ fn insert_row(
     description: &Description,
 ) -> Result<i64, MailboxError> {
     conn.prepare_cached(
-        "INSERT INTO bodies(refs, size, header, hash, email, envelope, structure) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        // The search index may still name ids up to its floor.
+        "INSERT INTO bodies(id, refs, size, header, hash, email, envelope, structure) VALUES (\
+         max(coalesce((SELECT max(id) FROM bodies), 0), (SELECT floor FROM search_state)) + 1, \
+         ?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
     .execute(params![
         refs,
@@ -240,14 +258,15 @@ pub(crate) fn share(conn: &Connection, body: i64) -> Result<(), MailboxError> {
 }
 
 /// Takes one message from the body. The last one takes a small body along; a large one becomes garbage, which
-/// is cleared in slices later. Answers whether there is garbage now.
-pub(crate) fn release(conn: &Connection, body: i64) -> Result<bool, MailboxError> {
+/// is cleared in slices later, and so is one that somebody reads at the moment. Answers whether there is garbage now.
+pub(crate) fn release(work: &Work<'_>, body: i64) -> Result<bool, MailboxError> {
+    let conn = work.tx;
     let left: Option<(i64, i64)> = conn
         .prepare_cached("UPDATE bodies SET refs = refs - 1 WHERE id = ?1 RETURNING refs, size")?
         .query_row([body], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     match left {
-        Some((refs, size)) if refs <= 0 && size <= LARGE as i64 => {
+        Some((refs, size)) if refs <= 0 && size <= LARGE as i64 && !work.memory.is_pinned(body) => {
             remove_pieces(conn, body, LARGE / CHUNK + 1)?;
             remove_entry(conn, body)?;
             Ok(false)
@@ -273,6 +292,10 @@ pub(crate) fn remove_pieces(
 pub(crate) fn remove_entry(conn: &Connection, body: i64) -> Result<(), MailboxError> {
     conn.prepare_cached("DELETE FROM headers WHERE body = ?1")?.execute([body])?;
     conn.prepare_cached("DELETE FROM bodies WHERE id = ?1")?.execute([body])?;
+    conn.prepare_cached("DELETE FROM layouts WHERE body = ?1")?.execute([body])?;
+    conn.prepare_cached("DELETE FROM search_waiting WHERE body = ?1")?.execute([body])?;
+    conn.prepare_cached("UPDATE search_state SET gone = gone + 1 WHERE frontier >= ?1")?
+        .execute([body])?;
     Ok(())
 }
 

@@ -2,8 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use letterlock_vault::{AccountId, VaultError};
+use letterlock_vault::{AccountId, Pool, VaultError};
 use tokio::task::spawn_blocking;
 
 use crate::error::MailboxError;
@@ -36,54 +37,130 @@ async fn blocking<R: Send + 'static>(
 }
 
 /// Makes the account's folder, and names a file in it that can be written: a draft left by a crash is removed.
-pub(crate) async fn prepare(data_dir: &Path, path: &Path) -> Result<PathBuf, MailboxError> {
-    let (data_dir, path) = (data_dir.to_owned(), path.to_owned());
+pub(crate) async fn prepare(
+    pool: &Pool,
+    data_dir: &Path,
+    path: &Path,
+) -> Result<PathBuf, MailboxError> {
+    let (storage, data_dir, path) =
+        (Arc::clone(pool.storage()), data_dir.to_owned(), path.to_owned());
     let draft = path.with_extension("new");
-    let ready = draft.clone();
     let free = blocking(move || {
-        if path.try_exists()? {
+        if storage.exists(&path)? {
             return Ok(false);
         }
         if let Some(dir) = path.parent() {
             make_private_dir(dir)?;
         }
         sync_dir(&data_dir)?;
-        for old in [log_of(&ready), ready] {
-            remove_if_there(&old)?;
-        }
         Ok(true)
     })
     .await?;
-    if free { Ok(draft) } else { Err(MailboxError::AlreadyExists) }
+    if !free {
+        return Err(MailboxError::AlreadyExists);
+    }
+    pool.remove(&draft).await?;
+    Ok(draft)
 }
 
 /// Puts a draft, closed and synced, in its place.
 pub(crate) async fn publish(
+    pool: &Pool,
     data_dir: &Path,
     draft: PathBuf,
     path: PathBuf,
 ) -> Result<(), MailboxError> {
-    let accounts = data_dir.join("accounts");
+    let (storage, accounts) = (Arc::clone(pool.storage()), data_dir.join("accounts"));
     blocking(move || {
         // Its content is in the main file since the close.
-        remove_if_there(&log_of(&draft))?;
-        std::fs::rename(&draft, &path)?;
-        if let Some(dir) = path.parent() {
-            sync_dir(dir)?;
+        let log = log_of(&draft);
+        if storage.exists(&log)? {
+            storage.delete(&log)?;
         }
+        storage.rename(&draft, &path)?;
+        storage.sync_dir(&path)?;
         sync_dir(&accounts)
     })
     .await
 }
 
 /// A missing file must not be made anew by opening it.
-pub(crate) async fn check_there(path: &Path) -> Result<(), MailboxError> {
-    let path = path.to_owned();
-    if blocking(move || path.try_exists()).await? {
+pub(crate) async fn check_there(pool: &Pool, path: &Path) -> Result<(), MailboxError> {
+    if exists(pool, path.to_owned()).await? {
         Ok(())
     } else {
         Err(MailboxError::damaged("the account has no mailbox file"))
     }
+}
+
+async fn exists(pool: &Pool, path: PathBuf) -> Result<bool, MailboxError> {
+    let storage = Arc::clone(pool.storage());
+    blocking(move || storage.exists(&path)).await
+}
+
+/// Puts a draft, closed and synced, in the place of a damaged file, which gets `.damaged` at the end of its name, and
+/// its log too. A crash in between leaves one of the two in place, or the damaged one under its new name.
+pub(crate) async fn replace_damaged(
+    pool: &Pool,
+    draft: PathBuf,
+    path: PathBuf,
+) -> Result<(), MailboxError> {
+    let storage = Arc::clone(pool.storage());
+    blocking(move || {
+        let aside = path.with_extension("db.damaged");
+        for (from, to) in [(log_of(&path), log_of(&aside)), (path.clone(), aside.clone())] {
+            if storage.exists(&from)? {
+                storage.rename(&from, &to)?;
+            }
+        }
+        storage.rename(&draft, &path)?;
+        storage.sync_dir(&path)
+    })
+    .await
+}
+
+/// After a crash in the middle of [`replace_damaged`]: the damaged file gets its name back.
+pub(crate) async fn put_back_damaged(pool: &Pool, path: PathBuf) -> Result<(), MailboxError> {
+    let storage = Arc::clone(pool.storage());
+    blocking(move || {
+        let aside = path.with_extension("db.damaged");
+        if storage.exists(&path)? || !storage.exists(&aside)? {
+            return Ok(());
+        }
+        storage.rename(&aside, &path)?;
+        let log = log_of(&aside);
+        if storage.exists(&log)? {
+            storage.rename(&log, &log_of(&path))?;
+        }
+        storage.sync_dir(&path)
+    })
+    .await
+}
+
+/// Removes what a rotation left that was cut short: the next epoch's file, which the directory does not name, or
+/// the last one's.
+pub(crate) async fn remove_other_epochs(
+    pool: &Pool,
+    data_dir: &Path,
+    account: AccountId,
+    epoch: u32,
+) -> Result<(), MailboxError> {
+    for other in [epoch.checked_sub(1), epoch.checked_add(1)].into_iter().flatten() {
+        let path = mailbox_file(data_dir, account, other);
+        let (storage, file) = (Arc::clone(pool.storage()), path.clone());
+        let left = blocking(move || {
+            let mut unfinished = file.as_os_str().to_owned();
+            unfinished.push(".new");
+            Ok(storage.exists(&file)?
+                || storage.exists(unfinished.as_ref())?
+                || storage.exists(&log_of(&file))?)
+        });
+        if left.await? {
+            pool.remove(&path).await?;
+            tracing::info!(account = %account, epoch = other, "a mailbox file of another epoch was removed");
+        }
+    }
+    Ok(())
 }
 
 /// Removes all files of an account.
@@ -104,13 +181,6 @@ fn make_private_dir(dir: &Path) -> io::Result<()> {
 
 fn sync_dir(dir: &Path) -> io::Result<()> {
     std::fs::File::open(dir)?.sync_all()
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::change_jobs::Moved;
 use crate::error::MailboxError;
 use crate::feed::Feed;
+use crate::handle_search::{Fresh, Indexing};
 use crate::live::Live;
 use crate::sweep;
 use crate::types::{FolderId, ModSeq};
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     quota: AtomicU64,
     message_size: u64,
     sweeping: AtomicBool,
+    indexing: Arc<Indexing>,
+    fresh: Fresh,
 }
 
 impl std::fmt::Debug for Handle {
@@ -46,7 +49,12 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Shared {
-    pub(crate) fn new(account: AccountId, live: Live, message_size: u64) -> Self {
+    pub(crate) fn new(
+        account: AccountId,
+        live: Live,
+        message_size: u64,
+        indexing: Arc<Indexing>,
+    ) -> Self {
         Self {
             account,
             live: ArcSwapOption::from_pointee(live),
@@ -55,6 +63,8 @@ impl Shared {
             quota: AtomicU64::new(u64::MAX),
             message_size,
             sweeping: AtomicBool::new(false),
+            indexing,
+            fresh: Fresh::default(),
         }
     }
 
@@ -64,6 +74,16 @@ impl Shared {
         self.closed.send_replace(true);
         self.feed.close();
         live
+    }
+
+    /// The keys and the file, while it is unlocked.
+    pub(crate) fn live(&self) -> Option<Arc<Live>> {
+        self.live.load_full()
+    }
+
+    /// Goes on with the file under other keys. Only between the freezing and the thawing of the old file.
+    pub(crate) fn replace_live(&self, live: Live) {
+        self.live.store(Some(Arc::new(live)));
     }
 
     /// How many durable points the file counts, while it is unlocked.
@@ -256,6 +276,14 @@ impl Handle {
         for moved in moved {
             self.shared.feed.moved(moved);
         }
+    }
+
+    pub(crate) fn indexing(&self) -> &Arc<Indexing> {
+        &self.shared.indexing
+    }
+
+    pub(crate) fn fresh(&self) -> &Fresh {
+        &self.shared.fresh
     }
 
     pub(crate) fn feed(&self) -> &Feed {

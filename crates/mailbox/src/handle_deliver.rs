@@ -56,6 +56,7 @@ impl Handle {
             let all_new = result.as_ref().is_ok_and(|(filed, _)| !filed.contains(&Filed::Already));
             finish_uploads(&live, &ready, all_new).await;
             let (filed, moved) = result?;
+            this.index_soon(filed.len() as u64);
             this.tell(moved);
             let mut filed = filed.into_iter();
             let answer = |known| if known { Some(Filed::Already) } else { filed.next() };

@@ -139,6 +139,7 @@ impl Handle {
                 .await;
             finish_uploads(&live, &ready, result.is_ok()).await;
             let (folder, uids) = result?;
+            this.index_soon(uids.len() as u64);
             this.tell([change_jobs::Moved { folder: folder.folder_id(), modseq: folder.modseq() }]);
             Ok(Appended { folder: folder.folder_id(), uid_validity: folder.uid_validity, uids })
         })

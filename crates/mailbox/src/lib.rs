@@ -24,28 +24,40 @@ mod folders;
 mod handle;
 mod handle_deliver;
 mod handle_folders;
+mod handle_imap;
 mod handle_mail;
+mod handle_metadata;
+mod handle_search;
+mod index;
+mod layout;
 mod live;
 mod messages;
 pub mod name;
 mod pack;
+mod reader;
 mod registry;
 mod schema;
 mod search;
 mod structure;
 mod sweep;
 mod types;
+mod verify;
 mod work;
 
 pub use error::MailboxError;
 pub use handle::Handle;
+pub use handle_imap::Lookup;
+pub use handle_metadata::{Annotation, MetadataError};
+pub use index::IndexState;
 pub use letterlock_imap_wire::{InternalDate, SpecialUse};
 pub use letterlock_vault::Lease as SessionLease;
 pub use name::NameError;
-pub use registry::{AccountState, Drained, Event, Filing, Mailboxes, Options, Way};
+pub use reader::BodyReader;
+pub use registry::{AccountState, Drained, Event, Filing, Mailboxes, Options, RotateError, Way};
 pub use search::{Found, SearchContext};
 pub use types::{
     Appended, Changes, Columns, Copied, Delivery, EmailId, Filed, FlagChange, FlagOperation,
     FlagRow, Flags, Folder, FolderId, ModSeq, NewMessage, Row, SelectMode, Selected, Status,
     StoreOutcome, SystemFlags, UidRanges, all_uids,
 };
+pub use verify::{Expected, Finding, Problem, Progress, Repair, Report, Salvaged};

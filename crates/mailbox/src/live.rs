@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 
 use crate::error::MailboxError;
 use crate::folder_row::{FolderRow, signed};
+use crate::index;
 use crate::registry::Options;
 use crate::schema::SCHEMA;
 use crate::types::Folder;
@@ -26,7 +27,8 @@ pub(crate) struct Live {
     pub(crate) hash_key: Key,
     /// Whether the sealing key in the file is the one that the directory has.
     pub(crate) sealing_agrees: bool,
-    read_only: AtomicBool,
+    pub(crate) index: Arc<index::Gate>,
+    read_only: Arc<AtomicBool>,
 }
 
 /// The folders of a new account: name and use (DESIGN §3).
@@ -96,6 +98,14 @@ pub(crate) async fn make_file(
     Ok(closed?)
 }
 
+fn hooks(memory: &Arc<Memory>) -> Hooks {
+    let (at_open, at_close) = (Arc::clone(memory), Arc::clone(memory));
+    Hooks {
+        opened: Some(Arc::new(move |conn, opened| at_open.opened(conn, opened.clean))),
+        closing: Some(Arc::new(move |conn| at_close.closing(conn))),
+    }
+}
+
 impl Live {
     /// Opens the file, which must exist, and reads what is needed of it.
     pub(crate) async fn open(
@@ -105,24 +115,15 @@ impl Live {
         options: &Options,
     ) -> Result<Self, MailboxError> {
         let memory = Arc::new(Memory::default());
-        let (at_open, at_close) = (Arc::clone(&memory), Arc::clone(&memory));
-        let hooks = Hooks {
-            opened: Some(Arc::new(move |conn, opened| at_open.opened(conn, opened.clean))),
-            closing: Some(Arc::new(move |conn| at_close.closing(conn))),
-        };
-        let db = Database::open(pool, spec(path, &secrets, options, hooks)).await?;
+        let db = Database::open(pool, spec(path, &secrets, options, hooks(&memory))).await?;
         let account = secrets.account();
-        let (owner, hash_key, epoch, public) = db
+        let (owner, hash_key, sealing) = db
             .read::<_, MailboxError>(|conn| {
                 let sql = "SELECT account, hash_key, sealing_epoch, sealing_public FROM meta";
                 Ok(conn.query_row(sql, [], |row| {
                     let key: [u8; 32] = row.get(1)?;
-                    Ok((
-                        row.get(0)?,
-                        Key::from_bytes(key),
-                        row.get::<_, u32>(2)?,
-                        row.get::<_, Vec<u8>>(3)?,
-                    ))
+                    let sealing = (row.get::<_, u32>(2)?, row.get::<_, Vec<u8>>(3)?);
+                    Ok((row.get(0)?, Key::from_bytes(key), sealing))
                 })?)
             })
             .await?;
@@ -130,14 +131,72 @@ impl Live {
             return Err(MailboxError::damaged("the file belongs to another account"));
         }
         let expected = secrets.sealing_public();
-        Ok(Self {
+        let mut live = Self {
             db,
             memory,
-            sealing_agrees: (epoch, public) == (expected.epoch, expected.bytes),
+            sealing_agrees: sealing == (expected.epoch, expected.bytes),
             secrets: Arc::new(secrets),
             hash_key,
-            read_only: AtomicBool::new(false),
+            index: Arc::default(),
+            read_only: Arc::default(),
+        };
+        if !live.sealing_agrees {
+            live.sealing_agrees = live.adopt_sealing().await?;
+        }
+        Ok(live)
+    }
+
+    /// How the file of these secrets is opened at `path`, with the memory of the one that is open.
+    pub(crate) fn next_spec(
+        &self,
+        path: std::path::PathBuf,
+        secrets: &AccountSecrets,
+        options: &Options,
+    ) -> Spec {
+        spec(path, secrets, options, hooks(&self.memory))
+    }
+
+    /// The same open file under the secrets of another epoch.
+    pub(crate) fn with_secrets(&self, secrets: AccountSecrets) -> Self {
+        Self {
+            db: self.db.clone(),
+            memory: Arc::clone(&self.memory),
+            secrets: Arc::new(secrets),
+            hash_key: self.hash_key.clone(),
+            sealing_agrees: true,
+            index: Arc::clone(&self.index),
+            read_only: Arc::clone(&self.read_only),
+        }
+    }
+
+    /// Notes the sealing key that a rotation is to bring, so that an unlock after it knows that it is right.
+    pub(crate) async fn expect_sealing(&self, next: &AccountSecrets) -> Result<(), MailboxError> {
+        let public = next.sealing_public();
+        self.durable(move |work| {
+            work.tx.execute(
+                "INSERT OR REPLACE INTO sealing_next(id, epoch, public) VALUES (1, ?1, ?2)",
+                params![public.epoch, public.bytes],
+            )?;
+            Ok(())
         })
+        .await
+    }
+
+    /// Makes the noted sealing key the present one, if it is that of the secrets; answers whether it is.
+    pub(crate) async fn adopt_sealing(&self) -> Result<bool, MailboxError> {
+        let public = self.secrets.sealing_public();
+        self.loose(move |work| {
+            let adopted = work.tx.execute(
+                "UPDATE meta SET sealing_epoch = ?1, sealing_public = ?2 WHERE EXISTS \
+                 (SELECT 1 FROM sealing_next WHERE epoch = ?1 AND public = ?2)",
+                params![public.epoch, public.bytes],
+            )?;
+            if adopted > 0 {
+                work.tx.execute("DELETE FROM sealing_next", [])?;
+            }
+            Ok(Attempt::Done(adopted > 0))
+        })
+        .await
     }
 
     /// From now on nothing is written any more.

@@ -129,7 +129,7 @@ pub(crate) fn remove(
         folder.bytes = folder.bytes.saturating_sub(message.size);
         count(folder, message.system, SystemFlags::SEEN | SystemFlags::DELETED, -1);
         if bodies == Bodies::Release {
-            garbage |= body::release(work.tx, message.body)?;
+            garbage |= body::release(work, message.body)?;
         }
     }
     let gone: UidRanges = leaving.iter().map(|message| message.uid).collect();

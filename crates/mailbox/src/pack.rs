@@ -69,6 +69,17 @@ pub(crate) fn unpack(packed: &[u8], length: usize, out: &mut Vec<u8>) -> Result<
     Ok(())
 }
 
+/// How many octets were packed, where the packed ones tell it.
+pub(crate) fn packed_length(packed: &[u8]) -> Option<usize> {
+    match packed.split_first()? {
+        (&PLAIN, data) => Some(data.len()),
+        (&ZSTD, data) => {
+            zstd::zstd_safe::get_frame_content_size(data).ok().flatten()?.try_into().ok()
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

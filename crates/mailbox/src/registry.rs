@@ -17,6 +17,7 @@
 //! waits until every [`Filing`] is dropped and lets no new one begin; if the queue then has no row for the
 //! account, the account is open from this very step on, and otherwise draining goes on.
 
+mod rotate;
 mod state;
 
 use std::collections::HashMap;
@@ -31,9 +32,12 @@ use tokio::sync::broadcast;
 use crate::error::MailboxError;
 use crate::files;
 use crate::handle::{Handle, Shared};
+use crate::handle_search::Indexing;
+use crate::index::WORTHWHILE;
 use crate::live::{Live, make_file};
 use crate::sweep;
 
+pub use self::rotate::RotateError;
 pub use self::state::{AccountState, Drained, Event, Filing, Options, Way};
 use self::state::{Slot, State};
 
@@ -52,6 +56,7 @@ pub struct Mailboxes {
     slots: Mutex<HashMap<AccountId, Arc<Slot>>>,
     marks: Mutex<Marks>,
     events: broadcast::Sender<Event>,
+    indexing: Arc<Indexing>,
 }
 
 /// Durable points: those of accounts that were locked since the last report, and what was reported.
@@ -67,6 +72,7 @@ impl Mailboxes {
         Arc::new(Self {
             data_dir: data_dir.to_owned(),
             pool,
+            indexing: Indexing::new(options.index),
             options,
             keyring: Keyring::new(),
             slots: Mutex::default(),
@@ -84,9 +90,9 @@ impl Mailboxes {
         let slot = self.slot(secrets.account());
         let _turn = slot.turn.lock().await;
         let path = files::mailbox_file(&self.data_dir, secrets.account(), secrets.epoch());
-        let draft = files::prepare(&self.data_dir, &path).await?;
+        let draft = files::prepare(&self.pool, &self.data_dir, &path).await?;
         make_file(&self.pool, draft.clone(), secrets, &self.options, Timestamp::now()).await?;
-        files::publish(&self.data_dir, draft, path).await
+        files::publish(&self.pool, &self.data_dir, draft, path).await
     }
 
     /// Unlocks an account, or gives the handle of one that is unlocked. With `drain` a locked one begins to
@@ -94,7 +100,8 @@ impl Mailboxes {
     /// The handle is usable at once in both cases. The time of grace runs until a session begins.
     ///
     /// # Errors
-    /// What storage reports; the account stays locked then.
+    /// [`MailboxError::Locked`] if the secrets were read before a rotation ended: read them again. Else what storage
+    /// reports; the account stays locked then.
     pub async fn unlock(
         &self,
         secrets: AccountSecrets,
@@ -102,22 +109,37 @@ impl Mailboxes {
     ) -> Result<Handle, MailboxError> {
         let account = secrets.account();
         let slot = self.slot(account);
+        if let Some(handle) = self.handle(account) {
+            self.keyring.touch(account, Instant::now());
+            return Ok(handle);
+        }
         let _turn = slot.turn.lock().await;
         if let Some(shared) = slot.state().shared() {
             self.keyring.touch(account, Instant::now());
             return Ok(self.handle_of(shared));
         }
         let path = files::mailbox_file(&self.data_dir, account, secrets.epoch());
-        files::check_there(&path).await?;
+        if slot.is_newer(&secrets) {
+            // Read from the directory before a rotation ended: to be read again.
+            return Err(MailboxError::Locked);
+        }
+        files::check_there(&self.pool, &path).await?;
+        files::remove_other_epochs(&self.pool, &self.data_dir, account, secrets.epoch()).await?;
         let live = Live::open(&self.pool, path, secrets, &self.options).await?;
         sweep::undo_copies(&live, None).await?;
         sweep::drop_uploads(&live).await?;
         let sealing_agrees = live.sealing_agrees;
-        let shared = Arc::new(Shared::new(account, live, self.options.message_size));
+        let shared = Arc::new(Shared::new(
+            account,
+            live,
+            self.options.message_size,
+            Arc::clone(&self.indexing),
+        ));
         self.keyring.insert(account, Arc::clone(&shared), Instant::now());
         let handle = self.handle_of(&shared);
         *slot.state() = if drain { State::Draining(shared) } else { State::Open(shared) };
         handle.sweep_soon();
+        handle.index_soon(WORTHWHILE);
         self.tell(if drain { Event::Draining(account) } else { Event::Open(account) });
         if !sealing_agrees {
             tracing::error!(account = %account, "the directory's sealing key is not the mailbox's");
@@ -303,6 +325,11 @@ impl Mailboxes {
         }
     }
 
+    /// CPU time spent on the word indexes of all accounts since the start.
+    pub fn index_cpu(&self) -> Duration {
+        self.indexing.spent()
+    }
+
     /// Events from now on. Who falls behind by more than a thousand misses some, and asks
     /// [`Mailboxes::draining`].
     pub fn events(&self) -> broadcast::Receiver<Event> {
@@ -342,6 +369,39 @@ impl Mailboxes {
             live.db.kill();
             self.tell(Event::Locked(account));
         }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The keys and the file of an unlocked account.
+    pub(crate) fn live_of(&self, account: AccountId) -> Result<Arc<Live>, MailboxError> {
+        let slot = self.known(account).ok_or(MailboxError::Locked)?;
+        let shared = slot.state().shared().cloned();
+        shared.and_then(|shared| shared.live()).ok_or(MailboxError::Locked)
+    }
+
+    /// Locks the account, and keeps it so as long as the turn is held.
+    pub(crate) async fn locked_turn(
+        &self,
+        account: AccountId,
+    ) -> (Arc<Slot>, tokio::sync::OwnedMutexGuard<()>) {
+        let slot = self.slot(account);
+        let turn = Arc::clone(&slot.turn).lock_owned().await;
+        self.keyring.remove(account);
+        if let Err(error) = self.close(account, &slot).await {
+            tracing::warn!(account = %account, %error, "the mailbox was not closed cleanly");
+        }
+        (slot, turn)
     }
 
     fn handle_of(&self, shared: &Arc<Shared>) -> Handle {

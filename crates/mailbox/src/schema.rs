@@ -7,7 +7,12 @@
 //! - `bodies.refs` counts the messages that share a body; 0 is garbage, −1 an upload under way.
 //! - `headers` holds the header block, `chunks` what follows it in pieces of 64 KiB, each packed on its own;
 //!   a chunk's id is `body << 20 | number`, so that the pieces of a body lie together.
+//! - `sealing_next` is the sealing key that a rotation under way brings; `meta` has the present one.
+//! - `layouts` says where the MIME parts of a body lie that has several pieces.
 //! - `expunged` remembers what went (QRESYNC), `lost` the modification sequences that a crash may have taken.
+//! - `search_*` are the word index: see `index`. Bodies up to `frontier` are indexed, but for the waiting ones;
+//!   no new body gets an id up to `floor`; `gone` counts those that were indexed and went.
+//! - `annotations` are METADATA's; folder 0 stands for the account. They go with their folder's name.
 
 /// The steps that make the newest form of the file; `PRAGMA user_version` counts those done.
 pub(crate) const SCHEMA: &[&str] = &["
@@ -93,6 +98,37 @@ CREATE TABLE delivered(
 ) WITHOUT ROWID;
 CREATE TABLE lost(first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
 CREATE TABLE copying(folder INTEGER NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL);
+", "
+CREATE TABLE search_state(
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  frontier INTEGER NOT NULL,
+  floor INTEGER NOT NULL,
+  gone INTEGER NOT NULL
+);
+INSERT INTO search_state(id, frontier, floor, gone) VALUES (1, 0, 0, 0);
+CREATE TABLE search_waiting(body INTEGER PRIMARY KEY);
+CREATE TABLE search_segments(
+  id INTEGER PRIMARY KEY,
+  state INTEGER NOT NULL,
+  documents INTEGER NOT NULL,
+  bytes INTEGER NOT NULL,
+  bodies BLOB NOT NULL
+);
+CREATE TABLE search_terms(id INTEGER PRIMARY KEY, length INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE TABLE search_posts(id INTEGER PRIMARY KEY, length INTEGER NOT NULL, data BLOB NOT NULL);
+CREATE INDEX messages_body ON messages(folder, body, uid);
+CREATE TABLE sealing_next(id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL, public BLOB NOT NULL);
+CREATE TABLE layouts(body INTEGER PRIMARY KEY, data BLOB NOT NULL);
+", "
+CREATE TABLE annotations(
+  folder INTEGER NOT NULL,
+  entry TEXT NOT NULL COLLATE NOCASE,
+  value BLOB NOT NULL,
+  PRIMARY KEY (folder, entry)
+) WITHOUT ROWID;
+CREATE TRIGGER annotations_of_deleted AFTER UPDATE OF name ON folders WHEN new.name IS NULL BEGIN
+  DELETE FROM annotations WHERE folder = new.id;
+END;
 "];
 
 #[cfg(test)]
@@ -141,6 +177,11 @@ mod tests {
             ),
             ("SELECT id FROM bodies WHERE refs < 1 AND refs = 0 LIMIT 1", "bodies_unused"),
             ("SELECT id FROM folders WHERE name IS NULL LIMIT 1", "sqlite_autoindex_folders_1"),
+            (
+                "SELECT uid FROM messages INDEXED BY messages_body WHERE folder = ?1 AND (body, uid) > (?2, ?3) ORDER BY \
+                 body, uid LIMIT ?4",
+                "messages_body (folder=? AND (body,uid)>(?,?))",
+            ),
             ("SELECT first, last FROM expunged WHERE folder = ?1 AND modseq > ?2", "PRIMARY KEY"),
         ] {
             let plan = plan(&conn, sql);

@@ -1,28 +1,29 @@
-//! SEARCH over one folder, in slices: rows first, then headers, then whole messages, each only where the
-//! condition is not settled yet.
+//! SEARCH over one folder, in slices: what the word index knows and the rows first, then headers, then whole
+//! messages, each only where the condition is not settled yet.
 //!
-//! Reading is done in jobs of the file's executor; decoding and comparing on the caller's side. Every hit is
-//! found by looking at the message itself, so nothing depends on an index being up to date.
+//! Reading is done in jobs of the file's executor; decoding and comparing on the caller's side. The index only
+//! spares looks: with it, without it and with half of it the same messages are found.
 
 mod condition;
 mod content;
+mod walk;
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use letterlock_imap_wire::SearchProgram;
-use rusqlite::{Connection, params};
 
 use crate::body::{LARGE, Packed};
 use crate::error::MailboxError;
-use crate::folder_row::FolderRow;
 use crate::handle::Handle;
+use crate::index::{self, Answers};
 use crate::live::Live;
-use crate::messages::{SLICE, above, date_at, flags_at, modseq_at};
 use crate::types::{FolderId, ModSeq, UidRanges};
 
 use self::condition::{Condition, Depth, Meta};
 use self::content::Content;
+use self::walk::Walk;
 
 /// How many messages' content one job reads at most.
 const BATCH: usize = 128;
@@ -53,7 +54,8 @@ pub struct Found {
 
 impl Handle {
     /// Searches a folder. Header fields and text are compared decoded and without regard to case; the sent date
-    /// is that of the Date field as written, the internal date that of its own zone.
+    /// is that of the Date field as written, the internal date that of its own zone. A message that does not
+    /// read back counts as one without content.
     ///
     /// # Errors
     /// [`MailboxError::NoSuchFolder`] or what storage reports.
@@ -64,118 +66,80 @@ impl Handle {
         context: &SearchContext,
     ) -> Result<Found, MailboxError> {
         let live = self.live()?;
-        let condition = Arc::new(Condition::of(&program.key, context));
-        let ranges = Arc::new(condition.reach().intersect(&UidRanges::from_ranges(
+        let mut questions = Vec::new();
+        let condition = Condition::of(&program.key, context, &mut questions);
+        let answers = match index::look_up(&live, &questions).await {
+            // Every message is looked at instead; `verify` names what is wrong.
+            Err(MailboxError::Damaged(error)) => {
+                tracing::error!(account = %self.account(), %error, "the search index is damaged");
+                Answers::default()
+            }
+            answers => answers?,
+        };
+        let ranges = condition.reach().intersect(&UidRanges::from_ranges(
             context.uids.first().copied().zip(context.uids.last().copied()),
-        )));
-        let mut found = Found::default();
-        let mut after = 0;
+        ));
+        let search = Arc::new(Search { folder, condition, answers, ranges });
+        let mut walk = Walk::of(&search, context.uids.len());
+        let mut hits = Vec::new();
         loop {
-            let (slice_condition, slice_ranges) = (Arc::clone(&condition), Arc::clone(&ranges));
-            let slice = live
-                .read(move |conn, _| {
-                    read_slice(conn, folder, &slice_ranges, after, &slice_condition)
-                })
-                .await?;
-            let mut hits = slice.hits;
+            let (slice_search, step) = (Arc::clone(&search), walk.clone());
+            let slice =
+                live.read(move |conn, _| walk::read_slice(conn, &slice_search, step)).await?;
+            hits.extend(slice.hits);
             if !slice.open.is_empty() {
                 let open = slice
                     .open
                     .into_iter()
                     .filter(|meta| context.uids.binary_search(&meta.uid).is_ok());
-                hits.extend(look_inside(&live, &condition, open.collect()).await?);
-                hits.sort_unstable();
-            }
-            for (uid, modseq) in hits {
-                if context.uids.binary_search(&uid).is_ok() {
-                    found.uids.push(uid);
-                    found.highest_modseq = found.highest_modseq.max(modseq);
-                }
+                hits.extend(look_inside(&live, &search, open.collect()).await?);
             }
             match slice.next {
-                Some(next) => after = next,
-                None => return Ok(found),
+                Some(next) => walk = next,
+                None => break,
             }
         }
+        hits.retain(|(uid, _)| context.uids.binary_search(uid).is_ok());
+        hits.sort_unstable();
+        // Found twice if it was changed while the search went on.
+        hits.dedup_by_key(|(uid, _)| *uid);
+        Ok(Found {
+            highest_modseq: hits.iter().map(|(_, modseq)| *modseq).max().unwrap_or_default(),
+            uids: hits.into_iter().map(|(uid, _)| uid).collect(),
+        })
     }
 }
 
 type Hit = (u32, ModSeq);
 
-/// Some rows, judged by themselves.
-struct SliceOfRows {
-    hits: Vec<Hit>,
-    /// Those whose content has to be looked at.
-    open: Vec<Meta>,
-    /// Go on after this UID.
-    next: Option<u32>,
-}
-
-fn read_slice(
-    conn: &Connection,
+/// A search under way.
+struct Search {
     folder: FolderId,
-    ranges: &UidRanges,
-    after: u32,
-    condition: &Condition,
-) -> Result<SliceOfRows, MailboxError> {
-    FolderRow::by_id(conn, folder)?;
-    // Few messages are unread or deleted: their indexes lead there without a walk over all rows.
-    let (index, only) = condition.index().unwrap_or(("", ""));
-    let mut query = conn.prepare_cached(&format!(
-        "SELECT uid, modseq, flags, keywords, received, zone, size, body FROM messages {index} \
-         WHERE folder = ?1 AND uid BETWEEN ?2 AND ?3 {only} ORDER BY uid LIMIT ?4"
-    ))?;
-    let mut slice = SliceOfRows { hits: Vec::new(), open: Vec::new(), next: None };
-    let mut read = 0;
-    for (first, last) in above(ranges, after) {
-        let left = SLICE - read;
-        if left == 0 {
-            break;
-        }
-        let mut rows = query.query(params![folder.0, first, last, left as i64])?;
-        while let Some(row) = rows.next()? {
-            let meta = Meta {
-                uid: row.get(0)?,
-                modseq: modseq_at(row, 1)?,
-                flags: flags_at(row, 2, 3)?,
-                date: date_at(row, 4, 5)?,
-                size: row.get::<_, i64>(6)?.unsigned_abs(),
-                body: row.get(7)?,
-            };
-            read += 1;
-            slice.next = Some(meta.uid);
-            match condition.judge(&meta, None) {
-                Some(true) => slice.hits.push((meta.uid, meta.modseq)),
-                Some(false) => {}
-                None => slice.open.push(meta),
-            }
-        }
-    }
-    if read < SLICE {
-        slice.next = None;
-    }
-    Ok(slice)
+    condition: Condition,
+    answers: Answers,
+    /// UIDs outside of these cannot be hits.
+    ranges: UidRanges,
 }
 
 /// Settles the condition for messages by their headers, and where that does not do by all they hold.
 async fn look_inside(
     live: &Live,
-    condition: &Arc<Condition>,
+    search: &Arc<Search>,
     mut open: Vec<Meta>,
 ) -> Result<Vec<Hit>, MailboxError> {
     let mut hits = Vec::new();
     for depth in [Depth::Header, Depth::Whole] {
-        if !condition.looks_at(depth) {
+        if !search.condition.looks_at(depth) {
             continue;
         }
         let mut still_open = Vec::new();
         while !open.is_empty() {
             let (batch, rest) = read_batch(live, open, depth).await?;
             open = rest;
-            let condition = Arc::clone(condition);
-            let judged = tokio::task::spawn_blocking(move || judge_batch(&condition, batch, depth))
+            let search = Arc::clone(search);
+            let judged = tokio::task::spawn_blocking(move || judge_batch(&search, batch, depth))
                 .await
-                .map_err(|_| MailboxError::Locked)??;
+                .map_err(|_| MailboxError::Locked)?;
             for (meta, verdict) in judged {
                 match verdict {
                     Some(true) => hits.push((meta.uid, meta.modseq)),
@@ -190,24 +154,29 @@ async fn look_inside(
 }
 
 /// Reads the first of the messages, as many as one job may, and answers which are left. Those that went
-/// meanwhile are left out.
+/// meanwhile are left out; those that are damaged have no content.
 async fn read_batch(
     live: &Live,
     mut open: Vec<Meta>,
     depth: Depth,
-) -> Result<(Vec<(Meta, Packed)>, Vec<Meta>), MailboxError> {
+) -> Result<(Vec<(Meta, Option<Packed>)>, Vec<Meta>), MailboxError> {
     let (started, open) = live
         .read(move |conn, _| {
             let (mut some, mut bytes, mut taken) = (Vec::new(), 0, 0);
             for meta in open.iter().take(BATCH) {
                 taken += 1;
                 let packed = match depth {
-                    Depth::Header => Packed::header_only(conn, meta.body)?,
-                    Depth::Whole => Packed::start(conn, meta.body)?,
+                    Depth::Header => Packed::header_only(conn, meta.body),
+                    Depth::Whole => Packed::start(conn, meta.body),
                 };
-                if let Some(packed) = packed {
-                    bytes += packed.size();
-                    some.push((meta.clone(), packed));
+                match packed {
+                    Ok(Some(packed)) => {
+                        bytes += packed.size();
+                        some.push((meta.clone(), Some(packed)));
+                    }
+                    Ok(None) => {}
+                    Err(MailboxError::Damaged(_)) => some.push((meta.clone(), None)),
+                    Err(error) => return Err(error),
                 }
                 if depth == Depth::Whole && bytes >= BATCH_BYTES {
                     break;
@@ -219,29 +188,34 @@ async fn read_batch(
         .await?;
     let mut batch = Vec::with_capacity(started.len());
     for (meta, packed) in started {
-        let packed = match depth {
-            Depth::Header => Some(packed),
-            Depth::Whole => packed.complete(&live.db).await?,
-        };
-        batch.extend(packed.map(|packed| (meta, packed)));
+        match packed {
+            Some(packed) if depth == Depth::Whole => match packed.complete(&live.db).await {
+                Ok(Some(packed)) => batch.push((meta, Some(packed))),
+                Ok(None) => {}
+                Err(MailboxError::Damaged(_)) => batch.push((meta, None)),
+                Err(error) => return Err(error),
+            },
+            packed => batch.push((meta, packed)),
+        }
     }
     Ok((batch, open))
 }
 
 fn judge_batch(
-    condition: &Condition,
-    batch: Vec<(Meta, Packed)>,
+    search: &Search,
+    batch: Vec<(Meta, Option<Packed>)>,
     depth: Depth,
-) -> Result<Vec<(Meta, Option<bool>)>, MailboxError> {
-    batch
-        .into_iter()
-        .map(|(meta, packed)| {
-            let content = match depth {
-                Depth::Header => Content::header(packed.unpack_header()?),
-                Depth::Whole => Content::whole(packed.unpack_now()?),
-            };
-            let verdict = condition.judge(&meta, Some(&content));
-            Ok((meta, verdict))
-        })
-        .collect()
+) -> Vec<(Meta, Option<bool>)> {
+    let judge = |(meta, packed): (Meta, Option<Packed>)| {
+        let read = |unpacked: Option<Result<Bytes, MailboxError>>| {
+            unpacked.and_then(Result::ok).unwrap_or_default()
+        };
+        let content = match depth {
+            Depth::Header => Content::header(read(packed.map(|packed| packed.unpack_header()))),
+            Depth::Whole => Content::whole(read(packed.map(|packed| packed.unpack_now()))),
+        };
+        let verdict = search.condition.judge(&meta, &search.answers, Some(&content));
+        (meta, verdict)
+    };
+    batch.into_iter().map(judge).collect()
 }

@@ -30,11 +30,13 @@ fn step(work: &Work<'_>) -> Result<bool, MailboxError> {
         clear_folder(work, folder)?;
         return Ok(true);
     }
-    let body: Option<i64> = work
-        .tx
-        .prepare_cached("SELECT id FROM bodies WHERE refs < 1 AND refs = 0 LIMIT 1")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
+    let mut garbage =
+        work.tx.prepare_cached("SELECT id FROM bodies WHERE refs < 1 AND refs = 0")?;
+    let mut garbage = garbage.query_map([], |row| row.get::<_, i64>(0))?;
+    // Who reads a body has it to the end; then it is cleared away.
+    let body = garbage
+        .find(|body| body.as_ref().map_or(true, |body| !work.memory.is_pinned(*body)))
+        .transpose()?;
     let Some(body) = body else { return Ok(false) };
     if body::remove_pieces(work.tx, body, CHUNKS_PER_JOB)? < CHUNKS_PER_JOB {
         body::remove_entry(work.tx, body)?;
@@ -52,7 +54,7 @@ fn clear_folder(work: &Work<'_>, folder: i64) -> Result<(), MailboxError> {
         work.tx.prepare_cached("DELETE FROM messages WHERE folder = ?1 AND uid = ?2")?;
     for (uid, body) in &slice {
         delete.execute(params![folder, uid])?;
-        body::release(work.tx, *body)?;
+        body::release(work, *body)?;
     }
     if slice.len() < DOOMED {
         work.tx.execute("DELETE FROM expunged WHERE folder = ?1", [folder])?;

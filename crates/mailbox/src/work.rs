@@ -31,6 +31,8 @@ pub(crate) struct Memory {
     points: AtomicU64,
     generation: AtomicU64,
     uids: Mutex<HashMap<i64, UidList>>,
+    /// How many readers each body has.
+    pins: Mutex<HashMap<i64, usize>>,
 }
 
 /// The UIDs of a folder as they were at a modseq.
@@ -60,6 +62,32 @@ impl Memory {
     /// Grows when the file was opened after anything but a clean close.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    fn pins(&self) -> MutexGuard<'_, HashMap<i64, usize>> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Folders were mended: their lists are read anew.
+    pub(crate) fn forget_uid_lists(&self) {
+        self.lists().clear();
+    }
+
+    /// Keeps a body from being cleared away. Only in a job in which it was found.
+    pub(crate) fn pin(&self, body: i64) {
+        *self.pins().entry(body).or_insert(0) += 1;
+    }
+
+    pub(crate) fn unpin(&self, body: i64) {
+        let mut pins = self.pins();
+        match pins.get_mut(&body) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(pins.remove(&body)),
+        }
+    }
+
+    pub(crate) fn is_pinned(&self, body: i64) -> bool {
+        self.pins().contains_key(&body)
     }
 
     fn lists(&self) -> MutexGuard<'_, HashMap<i64, UidList>> {
@@ -190,6 +218,14 @@ impl Work<'_> {
             self.tx
                 .execute("UPDATE meta SET modseq_reserved = ?1", [signed(next + MODSEQ_RANGE)])?;
         }
+        Ok(())
+    }
+
+    /// The next modification sequence is at least this one. Only in a synced commit.
+    pub(crate) fn raise_modseq(&self, next: u64) -> Result<(), MailboxError> {
+        let next = self.memory.next_modseq().max(next);
+        self.top_up(next, self.reserved()?)?;
+        self.memory.next_modseq.store(next, Ordering::Relaxed);
         Ok(())
     }
 

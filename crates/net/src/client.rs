@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::Resumption;
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::error::NetError;
+use crate::judge::{CertificateJudge, Judged, Presented, Trust};
 use crate::provider::crypto_provider;
 
 /// The client's side of TLS, with the authorities that it trusts.
@@ -52,11 +52,15 @@ impl ClientTls {
     /// The [`Verification`] tells after the handshake whether the certificate would have passed.
     pub fn opportunistic(&self) -> (Arc<ClientConfig>, Verification) {
         let verification = Verification::default();
-        let recorder =
-            Recorder { verifier: Arc::clone(&self.verifier), verification: verification.clone() };
+        (self.judged(Arc::new(Recorder(verification.clone()))), verification)
+    }
+
+    /// For a peer whose certificate `judge` decides about.
+    pub fn judged(&self, judge: Arc<dyn CertificateJudge>) -> Arc<ClientConfig> {
         let mut config = ClientConfig::clone(&self.verified);
-        config.dangerous().set_certificate_verifier(Arc::new(recorder));
-        (Arc::new(config), verification)
+        let verifier = Judged::new(Arc::clone(&self.verifier), judge);
+        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        Arc::new(config)
     }
 }
 
@@ -91,59 +95,14 @@ impl Verification {
 
 /// Accepts everything, and notes what a strict verifier would have said.
 #[derive(Debug)]
-struct Recorder {
-    verifier: Arc<WebPkiServerVerifier>,
-    verification: Verification,
-}
+struct Recorder(Verification);
 
-impl ServerCertVerifier for Recorder {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let verdict = self.verifier.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
+impl CertificateJudge for Recorder {
+    fn judge(&self, presented: &Presented<'_>) -> Result<Trust, rustls::Error> {
+        let verdict = presented.verify_public();
+        let trust = if verdict.is_ok() { Trust::Proven } else { Trust::Unproven };
         // Each connection has a recorder of its own, so that nothing is noted twice.
-        let _ = self.verification.0.set(verdict.map(|_| ()).map_err(|error| error.to_string()));
-        Ok(ServerCertVerified::assertion())
-    }
-
-    // The signature proves that the peer has the certificate's key. That must hold where the certificate is valid, or
-    // "valid" would mean nothing; where it is not, a failure would only lead to plain text.
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.verification.passed() {
-            return self.verifier.verify_tls12_signature(message, cert, signature);
-        }
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.verification.passed() {
-            return self.verifier.verify_tls13_signature(message, cert, signature);
-        }
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        let _ = self.0.0.set(verdict.map_err(|error| error.to_string()));
+        Ok(trust)
     }
 }

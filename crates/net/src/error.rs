@@ -38,6 +38,9 @@ pub enum NetError {
     /// TLS was asked for on a stream that has it.
     #[error("TLS is already in use")]
     AlreadyTls,
+    /// A load balancer's connection does not begin as it must.
+    #[error(transparent)]
+    Proxy(#[from] crate::proxy::ProxyError),
     /// The connection failed.
     #[error(transparent)]
     Io(#[from] io::Error),

@@ -8,11 +8,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
 
 use crate::error::NetError;
-use crate::shutdown::Shutdown;
+use crate::proxy::{HeaderReader, ProxyHeader, ProxyProgress};
+use crate::shutdown::{Shutdown, Tracked};
 use crate::stream::{Stream, canonical};
 
 /// Connections that the system holds ready until we take them.
@@ -81,10 +85,47 @@ pub struct Refused {
     pub farewell: Option<Cow<'static, str>>,
 }
 
-/// Serves a listener until the server drains: each admitted connection goes to `handler`, as a task of its own that
-/// `shutdown` waits for, or cuts off. `name` is for the admission and the log.
-///
-/// No error ends it. When the system has no descriptors or memory left, it waits and tries again.
+/// The load balancers in front of a listener, which speak the PROXY protocol.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies {
+    /// Where they are. Whoever connects from there must send the header; nobody else is asked for one.
+    pub networks: Vec<IpNet>,
+    /// Patience with the header.
+    pub patience: Duration,
+}
+
+impl TrustedProxies {
+    fn contain(&self, ip: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&ip))
+    }
+
+    /// Reads the header from a connection that has just been accepted: the client's address.
+    async fn client(
+        &self,
+        socket: &mut TcpStream,
+        own: SocketAddr,
+    ) -> Result<SocketAddr, NetError> {
+        let header = timeout(self.patience, read_header(socket));
+        Ok(match header.await.map_err(|_| NetError::Timeout("PROXY header"))?? {
+            ProxyHeader::Client(address) => address,
+            ProxyHeader::Own => own,
+        })
+    }
+}
+
+/// Reads octet for octet what the header needs, and nothing of what is behind it.
+async fn read_header(socket: &mut TcpStream) -> Result<ProxyHeader, NetError> {
+    let (mut reader, mut piece) = (HeaderReader::new(), vec![0; HeaderReader::FIRST]);
+    loop {
+        socket.read_exact(&mut piece).await?;
+        match reader.feed(&piece)? {
+            ProxyProgress::Needs(more) => piece.resize(more, 0),
+            ProxyProgress::Done(header) => return Ok(header),
+        }
+    }
+}
+
+/// Serves a listener that has no load balancer in front of it; see [`accept_loop_behind`].
 pub async fn accept_loop<H, F>(
     listener: TcpListener,
     name: &'static str,
@@ -92,7 +133,29 @@ pub async fn accept_loop<H, F>(
     shutdown: Shutdown,
     handler: H,
 ) where
-    H: Fn(Stream, SocketAddr) -> F,
+    H: Fn(Stream, SocketAddr) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let nobody = Arc::new(TrustedProxies::default());
+    accept_loop_behind(nobody, listener, name, admission, shutdown, handler).await;
+}
+
+/// Serves a listener until the server drains: each admitted connection goes to `handler`, as a task of its own that
+/// `shutdown` waits for, or cuts off. `name` is for the admission and the log.
+///
+/// A connection from one of the `proxies` is admitted, and handled, under the address that its PROXY header tells; if
+/// the header is missing, malformed or late, the connection is closed.
+///
+/// No error ends it. When the system has no descriptors or memory left, it waits and tries again.
+pub async fn accept_loop_behind<H, F>(
+    proxies: Arc<TrustedProxies>,
+    listener: TcpListener,
+    name: &'static str,
+    admission: Arc<dyn Admission>,
+    shutdown: Shutdown,
+    handler: H,
+) where
+    H: Fn(Stream, SocketAddr) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
     let _tracked = shutdown.track();
@@ -110,20 +173,24 @@ pub async fn accept_loop<H, F>(
             Ok((socket, peer)) => {
                 pause = Pause::default();
                 let peer = canonical(peer);
-                match admission.admit(peer.ip(), name) {
-                    Ok(permit) => {
-                        let tracked = shutdown.track();
-                        let (work, cut) =
-                            (handler(Stream::plain(socket), peer), shutdown.cut_off());
-                        tokio::spawn(async move {
-                            tokio::select! {
-                                () = work => {}
-                                () = cut => {}
-                            }
-                            drop((permit, tracked));
-                        });
+                if proxies.contain(peer.ip()) {
+                    let arrival =
+                        Arrival { name, admission: admission.clone(), shutdown: shutdown.clone() };
+                    let (proxies, handler) = (proxies.clone(), handler.clone());
+                    tokio::spawn(arrival.by_proxy(proxies, socket, peer, handler));
+                } else {
+                    match admission.admit(peer.ip(), name) {
+                        Ok(permit) => {
+                            let work = handler(Stream::plain(socket), peer);
+                            tokio::spawn(attended(
+                                work,
+                                permit,
+                                shutdown.clone(),
+                                shutdown.track(),
+                            ));
+                        }
+                        Err(refused) => refuse(&socket, &refused),
                     }
-                    Err(refused) => refuse(&socket, &refused),
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -135,6 +202,60 @@ pub async fn accept_loop<H, F>(
                     () = tokio::time::sleep(length) => {}
                 }
             }
+        }
+    }
+}
+
+/// Runs a connection's handler to its end or until it is cut off.
+async fn attended<F: Future<Output = ()>>(
+    work: F,
+    permit: Permit,
+    shutdown: Shutdown,
+    tracked: Tracked,
+) {
+    tokio::select! {
+        () = work => {}
+        () = shutdown.cut_off() => {}
+    }
+    drop((permit, tracked));
+}
+
+/// A connection of a load balancer on its way to being admitted.
+struct Arrival {
+    name: &'static str,
+    admission: Arc<dyn Admission>,
+    shutdown: Shutdown,
+}
+
+impl Arrival {
+    async fn by_proxy<H, F>(
+        self,
+        proxies: Arc<TrustedProxies>,
+        mut socket: TcpStream,
+        peer: SocketAddr,
+        handler: H,
+    ) where
+        H: Fn(Stream, SocketAddr) -> F,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let Arrival { name, admission, shutdown } = self;
+        let tracked = shutdown.track();
+        let read = tokio::select! {
+            read = proxies.client(&mut socket, peer) => read,
+            () = shutdown.draining() => return,
+        };
+        let client = match read {
+            Ok(client) => client,
+            Err(error) => {
+                return tracing::warn!(listener = name, proxy = %peer.ip(), %error, "no client behind a load balancer");
+            }
+        };
+        match admission.admit(client.ip(), name) {
+            Ok(permit) => {
+                let work = handler(Stream::plain(socket), client);
+                attended(work, permit, shutdown, tracked).await;
+            }
+            Err(refused) => refuse(&socket, &refused),
         }
     }
 }

@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ProtocolVersion};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+use crate::binding::{self, ChannelBindings};
 use crate::error::NetError;
 use crate::tls::{Audience, Tls};
 
@@ -29,6 +30,8 @@ const CLOSING: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Stream {
     inner: Inner,
+    /// Of the certificate that the server showed.
+    end_point: Option<Arc<[u8]>>,
 }
 
 #[derive(Debug)]
@@ -55,7 +58,7 @@ impl Stream {
         // Neither matters enough to give the connection up, and both fail only if the peer is gone already.
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
-        Stream { inner: Inner::Plain(socket) }
+        Stream { inner: Inner::Plain(socket), end_point: None }
     }
 
     /// Server side: TLS from the first octet.
@@ -87,11 +90,12 @@ impl Stream {
         let Inner::Plain(socket) = self.inner else {
             return Err(NetError::AlreadyTls);
         };
-        let handshake = TlsAcceptor::from(tls.config(audience)).accept(socket);
+        let (config, end_point) = tls.config_and_end_point(audience);
+        let handshake = TlsAcceptor::from(config).accept(socket);
         let done =
             timeout(limit, handshake).await.map_err(|_| NetError::Timeout("TLS handshake"))?;
         let stream = done.map_err(NetError::handshake)?;
-        Ok(Stream { inner: Inner::Tls(Box::new(TlsStream::Server(stream))) })
+        Ok(Stream { inner: Inner::Tls(Box::new(TlsStream::Server(stream))), end_point })
     }
 
     /// Client side: the handshake, after the server agreed to STARTTLS or at once. `name` is the server's host name or
@@ -115,7 +119,9 @@ impl Stream {
         let done =
             timeout(limit, handshake).await.map_err(|_| NetError::Timeout("TLS handshake"))?;
         let stream = done.map_err(NetError::handshake)?;
-        Ok(Stream { inner: Inner::Tls(Box::new(TlsStream::Client(stream))) })
+        let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        let end_point = certificate.and_then(|certificate| binding::end_point(certificate));
+        Ok(Stream { inner: Inner::Tls(Box::new(TlsStream::Client(stream))), end_point })
     }
 
     /// Whether TLS is in use.
@@ -135,6 +141,27 @@ impl Stream {
         let group =
             state.negotiated_key_exchange_group().map(|group| format!(" {:?}", group.name()));
         Some(format!("{version} {suite}{}", group.unwrap_or_default()))
+    }
+
+    /// What a login over this connection may be bound to; nothing without TLS.
+    pub fn channel_bindings(&self) -> ChannelBindings {
+        let Inner::Tls(stream) = &self.inner else { return ChannelBindings::default() };
+        let (_, state) = stream.get_ref();
+        let fresh = state.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let export = || {
+            let out = [0; 32];
+            let exported = match &**stream {
+                TlsStream::Client(stream) => {
+                    stream.get_ref().1.export_keying_material(out, binding::EXPORTER, None)
+                }
+                TlsStream::Server(stream) => {
+                    stream.get_ref().1.export_keying_material(out, binding::EXPORTER, None)
+                }
+            };
+            exported.ok()
+        };
+        let exporter = fresh.then(export).flatten();
+        ChannelBindings { exporter, end_point: self.end_point.clone() }
     }
 
     /// The peer's certificate in DER, client side.

@@ -16,6 +16,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, Serve
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, ProducesTickets};
 use rustls::{CertificateError, RootCertStore, ServerConfig};
 
+use crate::binding::end_point;
 use crate::error::NetError;
 use crate::provider::crypto_provider;
 
@@ -62,6 +63,7 @@ struct Current {
     servers: Arc<ServerConfig>,
     clients: Arc<ServerConfig>,
     certificate: CertificateDer<'static>,
+    end_point: Option<Arc<[u8]>>,
     warnings: Vec<String>,
 }
 
@@ -113,11 +115,16 @@ impl Tls {
 
     /// The configuration for a new connection.
     pub fn config(&self, audience: Audience) -> Arc<ServerConfig> {
+        self.current.load().config(audience)
+    }
+
+    /// The configuration for a new connection, and the hash that a login over it may be bound to.
+    pub(crate) fn config_and_end_point(
+        &self,
+        audience: Audience,
+    ) -> (Arc<ServerConfig>, Option<Arc<[u8]>>) {
         let current = self.current.load();
-        Arc::clone(match audience {
-            Audience::Servers => &current.servers,
-            Audience::Clients => &current.clients,
-        })
+        (current.config(audience), current.end_point.clone())
     }
 
     /// The server's own certificate in DER.
@@ -137,6 +144,13 @@ impl Tls {
 }
 
 impl Current {
+    fn config(&self, audience: Audience) -> Arc<ServerConfig> {
+        Arc::clone(match audience {
+            Audience::Servers => &self.servers,
+            Audience::Clients => &self.clients,
+        })
+    }
+
     fn new(
         source: &Source,
         identity: Identity,
@@ -165,6 +179,7 @@ impl Current {
         Ok(Current {
             servers: Arc::new(servers),
             clients: Arc::new(clients),
+            end_point: end_point(&certificate),
             certificate,
             warnings,
         })

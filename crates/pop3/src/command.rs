@@ -7,6 +7,8 @@ use std::num::NonZeroU32;
 pub(crate) enum Command {
     Capa,
     Stls,
+    Utf8,
+    Lang(Option<String>),
     User(String),
     Pass(String),
     Auth(Option<(String, Option<String>)>),
@@ -50,6 +52,11 @@ pub(crate) fn parse(line: &[u8]) -> Result<Command, Problem> {
     match keyword.to_ascii_uppercase().as_str() {
         "CAPA" => none(Command::Capa),
         "STLS" => none(Command::Stls),
+        "UTF8" => none(Command::Utf8),
+        "LANG" => match rest.map(str::trim) {
+            None | Some("") => Ok(Command::Lang(None)),
+            some => argument(some).map(|tag| Command::Lang(Some(tag))),
+        },
         "USER" => argument(rest).map(Command::User),
         // Everything after the one space is the password, spaces included (RFC 1939 §7).
         "PASS" => rest
@@ -129,6 +136,9 @@ mod tests {
         check("LIST 3", Ok(Command::List(Some(n(3)))));
         check("TOP 1 0", Ok(Command::Top(n(1), 0)));
         check("AUTH", Ok(Command::Auth(None)));
+        check("utf8", Ok(Command::Utf8));
+        check("LANG", Ok(Command::Lang(None)));
+        check("LANG *", Ok(Command::Lang(Some("*".into()))));
         check("auth plain =", Ok(Command::Auth(Some(("plain".into(), Some("=".into()))))));
     }
 
@@ -142,6 +152,8 @@ mod tests {
         check("RETR 1 2", Err(Problem::Arguments));
         check("TOP 1", Err(Problem::Arguments));
         check("STAT 1", Err(Problem::Arguments));
+        check("UTF8 USER", Err(Problem::Arguments));
+        check("LANG en de", Err(Problem::Arguments));
         check("PASS", Err(Problem::Arguments));
         assert!(parse(b"USER \xff").is_err_and(|p| p == Problem::NotText));
     }

@@ -1,4 +1,4 @@
-//! POP3 (RFC 1939) with STLS (RFC 2595), CAPA and response codes (RFC 2449, RFC 3206)
+//! POP3 (RFC 1939) with STLS (RFC 2595), CAPA and response codes (RFC 2449, RFC 3206), UTF8 and LANG (RFC 6856)
 //! and SASL (RFC 5034).
 //!
 //! [`session`] is the protocol: lines in, actions out, no sockets and no mailbox.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use letterlock_login::sasl::Ground;
 use letterlock_login::{Login, LoginError, Peer, Protocol};
 use letterlock_mailbox::{
     Columns, FolderId, Handle, MailboxError, SelectMode, UidRanges, all_uids,
@@ -16,11 +17,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroize;
 
-use crate::multiline;
-use crate::session::{self, Action, GONE, MAX_LINE, Message, Security, Session};
+use crate::multiline::{self, Stuffing};
+use crate::session::{self, Action, GONE, MAX_LINE, Message, Security, Session, UTF8_NEEDED};
 
 /// Rows of the maildrop that are read at once.
 const PAGE: usize = 1000;
+
+/// Octets of a message that are in memory at once.
+const PIECE: u64 = 256 * 1024;
 
 /// Octets read at once.
 const READ: usize = 4096;
@@ -74,6 +78,10 @@ impl Drop for Lock {
 }
 
 impl Pop3 {
+    fn ground(&self, stream: &Stream) -> Ground {
+        Ground::new(stream.channel_bindings(), self.login.salts())
+    }
+
     /// Serves one connection until it ends, whether TLS is in use already or not.
     pub async fn serve(self: Arc<Self>, stream: Stream, peer: SocketAddr, shutdown: Shutdown) {
         let security = match (stream.is_tls(), self.allow_cleartext) {
@@ -81,7 +89,7 @@ impl Pop3 {
             (false, true) => Security::PlainAllowed,
             (false, false) => Security::Plain,
         };
-        let (session, greeting) = Session::new(security);
+        let (session, greeting) = Session::new(security, self.ground(&stream));
         let mut connection = Connection::new(&self, stream, session, peer);
         connection.output.extend_from_slice(greeting);
         loop {
@@ -116,6 +124,8 @@ struct Connection<'a> {
     session: Session,
     peer: SocketAddr,
     open: Option<Open>,
+    /// Whose proof was right, until the client has heard ours.
+    proven: Option<letterlock_login::Session>,
     input: Vec<u8>,
     output: Vec<u8>,
     /// When it came, or TLS began.
@@ -132,6 +142,7 @@ impl<'a> Connection<'a> {
             session,
             peer,
             open: None,
+            proven: None,
             input: Vec::new(),
             output: Vec::new(),
             began: Instant::now(),
@@ -144,7 +155,8 @@ impl<'a> Connection<'a> {
         let server = self.server;
         let stream =
             self.stream.start_tls(&server.tls, Audience::Clients, server.handshake_timeout).await?;
-        Ok(Connection::new(server, stream, Session::after_tls(), self.peer))
+        let session = Session::after_tls(server.ground(&stream));
+        Ok(Connection::new(server, stream, session, self.peer))
     }
 
     async fn dialogue(&mut self, shutdown: &Shutdown) -> std::io::Result<After> {
@@ -216,6 +228,8 @@ impl<'a> Connection<'a> {
     }
 
     async fn perform(&mut self, action: Action) -> std::io::Result<Option<After>> {
+        // Whatever else the client says instead of acknowledging, it is not logged in.
+        let proven = self.proven.take();
         match action {
             Action::Send(bytes) => return Ok(self.send(&bytes)),
             Action::Close(bytes) => return Ok(Some(self.part(&bytes))),
@@ -229,17 +243,41 @@ impl<'a> Connection<'a> {
                     Ok(session) => self.open_maildrop(session).await,
                     Err(error) => self.session.login_failed(&error),
                 };
-                if let Action::Send(bytes) = answer {
-                    return Ok(self.send(&bytes));
-                }
+                return Ok(self.answer(answer));
             }
-            Action::Retrieve { uid, lines } => self.retrieve(uid, lines).await?,
+            Action::Prove(proof) => {
+                let peer = Peer { ip: self.peer.ip(), protocol: Protocol::Pop3 };
+                let answer = match self.server.login.prove(&proof, peer).await {
+                    Ok(proven) => {
+                        self.proven = Some(proven.session);
+                        self.session.proven(&proven.challenge)
+                    }
+                    Err(error) => self.session.login_failed(&error),
+                };
+                return Ok(self.answer(answer));
+            }
+            Action::Enter => {
+                let answer = match proven {
+                    Some(session) => self.open_maildrop(session).await,
+                    None => self.session.login_failed(&LoginError::Rejected),
+                };
+                return Ok(self.answer(answer));
+            }
+            Action::Retrieve { uid, lines, utf8 } => self.retrieve(uid, lines, utf8).await?,
             Action::Update(uids) => {
                 let removed = self.update(uids).await;
                 return Ok(Some(self.part(session::removed(removed))));
             }
         }
         Ok(None)
+    }
+
+    /// What the machine says to an outcome is always something to send.
+    fn answer(&mut self, answer: Action) -> Option<After> {
+        match answer {
+            Action::Send(bytes) => self.send(&bytes),
+            _ => None,
+        }
     }
 
     /// Queues an answer. Who only guesses, without logging in, is sent away.
@@ -274,21 +312,45 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn retrieve(&mut self, uid: u32, lines: Option<u64>) -> std::io::Result<()> {
+    async fn retrieve(&mut self, uid: u32, lines: Option<u64>, utf8: bool) -> std::io::Result<()> {
         let Some(open) = &self.open else { return Ok(()) };
-        match open.session.mailbox.body(open.inbox, uid).await {
-            Ok(Some(message)) => {
-                let part = lines.map_or(&message[..], |lines| multiline::top(&message, lines));
-                self.output.extend_from_slice(format!("+OK {} octets\r\n", part.len()).as_bytes());
-                multiline::stuff(part, &mut self.output);
+        let account = open.session.account.id;
+        let reader = match open.session.mailbox.reader(open.inbox, uid).await {
+            Ok(Some(reader)) if utf8 || !multiline::needs_utf8(reader.header()) => reader,
+            Ok(found) => {
+                let refusal = if found.is_some() { UTF8_NEEDED } else { GONE };
+                self.output.extend_from_slice(refusal);
+                return self.flush().await;
             }
-            Ok(None) => self.output.extend_from_slice(GONE),
             Err(error) => {
-                tracing::warn!(account = %open.session.account.id, %error, "cannot read a message");
+                tracing::warn!(%account, %error, "cannot read a message");
                 self.output
                     .extend_from_slice(b"-ERR [SYS/TEMP] The message cannot be read now\r\n");
+                return self.flush().await;
             }
+        };
+        match lines {
+            None => self.output.extend(format!("+OK {} octets\r\n", reader.size()).bytes()),
+            Some(_) => self.output.extend_from_slice(b"+OK The top follows\r\n"),
         }
+        let mut stuffing = Stuffing::new();
+        stuffing.push(reader.header(), &mut self.output);
+        if let Some(lines) = lines {
+            stuffing.limit(lines);
+        }
+        let mut at = reader.header().len() as u64;
+        while at < reader.size() && stuffing.wants_more() {
+            let read = reader.read(at..at + PIECE).await;
+            // Nothing can be said any more: what the client got must not look like the whole message.
+            let piece = read.map_err(|error| {
+                tracing::warn!(%account, %error, "cannot read a message to its end");
+                std::io::Error::other("a message ended early")
+            })?;
+            at += PIECE;
+            stuffing.push(&piece, &mut self.output);
+            self.flush().await?;
+        }
+        stuffing.finish(&mut self.output);
         self.flush().await
     }
 

@@ -4,7 +4,7 @@
 //! needs the world (TLS, credentials, messages, removal) is asked of the driver by an
 //! action, and the driver reports the outcome by a method that fits the state.
 
-use letterlock_login::sasl::{Exchange, Mechanism, SaslError, Step};
+use letterlock_login::sasl::{self, Exchange, Ground, Mechanism, Proof, SaslError, Step};
 use letterlock_login::{Credential, LoginError};
 use zeroize::Zeroizing;
 
@@ -24,12 +24,18 @@ pub enum Action {
     StartTls(Vec<u8>),
     /// Ask `login`, then call [`Session::logged_in`] or [`Session::login_failed`].
     Authenticate(Credential),
+    /// Ask `login`, then call [`Session::proven`] or [`Session::login_failed`].
+    Prove(Proof),
+    /// The client has acknowledged what `login` gave for its proof: call [`Session::logged_in`] or [`Session::in_use`].
+    Enter,
     /// Send a message, or its head and this many lines; if it is gone, [`GONE`].
     Retrieve {
         /// UID in INBOX.
         uid: u32,
         /// `None` for the whole message.
         lines: Option<u64>,
+        /// Whether its header may be sent if it has UTF-8 in it; otherwise [`UTF8_NEEDED`] is the answer.
+        utf8: bool,
     },
     /// Remove these UIDs durably, say goodbye ([`removed`]) and close.
     Update(Vec<u32>),
@@ -39,6 +45,9 @@ pub enum Action {
 
 /// The answer when a message of the snapshot was removed by another session meanwhile.
 pub const GONE: &[u8] = b"-ERR Message is no longer there\r\n";
+
+/// The answer where a header has UTF-8 in it and the client has not said that it understands it (RFC 6856 §5).
+pub const UTF8_NEEDED: &[u8] = b"-ERR [UTF8] This message needs the UTF8 command before login\r\n";
 
 /// QUIT's answer after [`Action::Update`].
 pub fn removed(ok: bool) -> &'static [u8] {
@@ -58,8 +67,12 @@ pub enum Security {
 
 #[derive(Debug)]
 enum State {
-    Authorization { user: Option<String> },
+    Authorization {
+        user: Option<String>,
+    },
     Sasl(Exchange),
+    /// The server has proved itself, and the client is to say that it has heard.
+    Proven,
     LoggingIn,
     Transaction(Maildrop),
     Ended,
@@ -69,19 +82,23 @@ enum State {
 #[derive(Debug)]
 pub struct Session {
     security: Security,
+    ground: Ground,
+    /// The client understands UTF-8 in headers.
+    utf8: bool,
     state: State,
 }
 
 impl Session {
     /// A new session and its greeting.
-    pub fn new(security: Security) -> (Session, &'static [u8]) {
+    pub fn new(security: Security, ground: Ground) -> (Session, &'static [u8]) {
         let state = State::Authorization { user: None };
-        (Session { security, state }, b"+OK Letterlock POP3 ready\r\n")
+        let session = Session { security, ground, utf8: false, state };
+        (session, b"+OK Letterlock POP3 ready\r\n")
     }
 
     /// The session after a TLS handshake: everything learned before is forgotten.
-    pub fn after_tls() -> Session {
-        Session { security: Security::Tls, state: State::Authorization { user: None } }
+    pub fn after_tls(ground: Ground) -> Session {
+        Session::new(Security::Tls, ground).0
     }
 
     /// Whether somebody is logged in (the driver's time limits differ).
@@ -92,6 +109,7 @@ impl Session {
     /// Takes a line without its CRLF.
     pub fn line(&mut self, line: &[u8]) -> Action {
         match std::mem::replace(&mut self.state, State::Ended) {
+            State::Proven => self.acknowledge(line),
             State::Sasl(exchange) => {
                 let answer = std::str::from_utf8(line).unwrap_or("?");
                 self.sasl(exchange.respond(answer))
@@ -112,6 +130,12 @@ impl Session {
         let (count, size) = drop.totals();
         self.state = State::Transaction(drop);
         ok(&format!("{count} messages ({size} octets)"))
+    }
+
+    /// `login` accepted the proof; `challenge` proves the server in turn (RFC 5802 §5).
+    pub fn proven(&mut self, challenge: &str) -> Action {
+        self.state = State::Proven;
+        Action::Send(format!("+ {challenge}\r\n").into_bytes())
     }
 
     /// `login` refused, or the drop is in use ([`Session::in_use`]).
@@ -136,6 +160,7 @@ impl Session {
     fn command(&mut self, command: Command) -> Action {
         match (command, &mut self.state) {
             (Command::Capa, _) => self.capabilities(),
+            (Command::Lang(tag), _) => language(tag.as_deref()),
             (Command::Quit, State::Transaction(drop)) => {
                 let marked = drop.marked();
                 self.state = State::Ended;
@@ -143,12 +168,17 @@ impl Session {
             }
             (Command::Quit, _) => Action::Close(b"+OK Bye\r\n".to_vec()),
             (Command::Stls, State::Authorization { .. }) => self.stls(),
+            // RFC 6856 §2.1: before login only.
+            (Command::Utf8, State::Authorization { .. }) => {
+                self.utf8 = true;
+                ok("UTF8 enabled")
+            }
             (Command::Auth(None), State::Authorization { .. }) => self.mechanisms(),
             (
                 command @ (Command::User(_) | Command::Pass(_) | Command::Auth(_)),
                 State::Authorization { .. },
             ) => self.log_in(command),
-            (command, State::Transaction(drop)) => transaction(drop, command),
+            (command, State::Transaction(drop)) => transaction(drop, command, self.utf8),
             _ => err("Not allowed in this state"),
         }
     }
@@ -184,16 +214,32 @@ impl Session {
                     })
                 }
             },
-            Command::Auth(Some((name, initial))) => match Mechanism::parse(&name) {
+            Command::Auth(Some((name, initial))) => match self.ground.mechanism(&name) {
                 None => err("Unknown mechanism"),
-                Some(mechanism) => self.sasl(Exchange::start(mechanism, initial.as_deref())),
+                Some(mechanism) => {
+                    self.sasl(Exchange::start(mechanism, initial.as_deref(), &self.ground))
+                }
             },
             _ => err("Not allowed in this state"),
         }
     }
 
+    fn acknowledge(&mut self, line: &[u8]) -> Action {
+        match sasl::acknowledged(std::str::from_utf8(line).unwrap_or("?")) {
+            Ok(()) => {
+                self.state = State::LoggingIn;
+                Action::Enter
+            }
+            Err(error) => self.sasl(Step::Failed(error)),
+        }
+    }
+
     fn sasl(&mut self, step: Step) -> Action {
         match step {
+            Step::Prove(proof) => {
+                self.state = State::LoggingIn;
+                Action::Prove(proof)
+            }
             Step::Challenge(exchange, challenge) => {
                 self.state = State::Sasl(exchange);
                 Action::Send(format!("+ {challenge}\r\n").into_bytes())
@@ -207,6 +253,8 @@ impl Session {
                 err(match error {
                     SaslError::Cancelled => "Authentication cancelled",
                     SaslError::Encoding | SaslError::Syntax => "Malformed authentication response",
+                    SaslError::Binding => "[AUTH] The channel binding does not fit this connection",
+                    SaslError::Random => "[SYS/TEMP] Cannot log in now, try again later",
                 })
             }
         }
@@ -215,13 +263,13 @@ impl Session {
     /// RFC 2449 §5: the list is right for the state in which it is asked.
     fn capabilities(&self) -> Action {
         let mut text = String::from(
-            "+OK Capabilities\r\nTOP\r\nUIDL\r\nPIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nEXPIRE NEVER\r\n",
+            "+OK Capabilities\r\nTOP\r\nUIDL\r\nPIPELINING\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nEXPIRE NEVER\r\nUTF8 USER\r\nLANG\r\n",
         );
         if self.security != Security::Plain {
             text.push_str("USER\r\nSASL");
-            for mechanism in Mechanism::ALL {
+            for name in self.ground.offers().map(Mechanism::name) {
                 text.push(' ');
-                text.push_str(mechanism.name());
+                text.push_str(name);
             }
             text.push_str("\r\n");
         }
@@ -236,8 +284,8 @@ impl Session {
     fn mechanisms(&self) -> Action {
         let mut text = String::from("+OK Mechanisms\r\n");
         if self.security != Security::Plain {
-            for mechanism in Mechanism::ALL {
-                text.push_str(mechanism.name());
+            for name in self.ground.offers().map(Mechanism::name) {
+                text.push_str(name);
                 text.push_str("\r\n");
             }
         }
@@ -246,7 +294,23 @@ impl Session {
     }
 }
 
-fn transaction(drop: &mut Maildrop, command: Command) -> Action {
+/// RFC 6856 §3: the texts of this server are English, whatever is asked for.
+fn language(tag: Option<&str>) -> Action {
+    match tag {
+        None => Action::Send(
+            b"+OK Languages\r\nen English\r\ni-default Default language\r\n.\r\n".to_vec(),
+        ),
+        Some(tag) if tag == "*" || tag.eq_ignore_ascii_case("en") => {
+            ok("en The language is English")
+        }
+        Some(tag) if tag.eq_ignore_ascii_case("i-default") => {
+            ok("i-default The language is English")
+        }
+        Some(_) => err("en This language is not available"),
+    }
+}
+
+fn transaction(drop: &mut Maildrop, command: Command, utf8: bool) -> Action {
     const NO_SUCH: &str = "No such message";
     match command {
         Command::Stat => {
@@ -263,10 +327,14 @@ fn transaction(drop: &mut Maildrop, command: Command) -> Action {
             .map_or_else(|| err(NO_SUCH), |m| ok(&format!("{number} {}", drop.unique_id(m)))),
         Command::Retr(number) => drop
             .get(number)
-            .map_or_else(|| err(NO_SUCH), |m| Action::Retrieve { uid: m.uid, lines: None }),
-        Command::Top(number, lines) => drop
-            .get(number)
-            .map_or_else(|| err(NO_SUCH), |m| Action::Retrieve { uid: m.uid, lines: Some(lines) }),
+            .map_or_else(|| err(NO_SUCH), |m| Action::Retrieve { uid: m.uid, lines: None, utf8 }),
+        Command::Top(number, lines) => drop.get(number).map_or_else(
+            || err(NO_SUCH),
+            |m| {
+                let lines = Some(lines);
+                Action::Retrieve { uid: m.uid, lines, utf8 }
+            },
+        ),
         Command::Dele(number) if drop.delete(number) => ok("Marked for deletion"),
         Command::Dele(_) => err(NO_SUCH),
         Command::Noop => ok("Nothing done"),
@@ -310,7 +378,7 @@ mod tests {
     }
 
     fn logged_in() -> Session {
-        let mut session = Session::after_tls();
+        let mut session = Session::after_tls(Ground::default());
         assert!(text(session.line(b"USER ann@example.test")).starts_with("+OK"));
         assert!(
             matches!(session.line(b"PASS pw"), Action::Authenticate(c) if c.password.as_str() == "pw")
@@ -322,7 +390,7 @@ mod tests {
 
     #[test]
     fn no_password_is_taken_in_clear_text() {
-        let (mut session, _) = Session::new(Security::Plain);
+        let (mut session, _) = Session::new(Security::Plain, Ground::default());
         for line in ["USER ann", "PASS pw", "AUTH PLAIN AGEAYg=="] {
             assert!(
                 text(session.line(line.as_bytes())).starts_with("-ERR [AUTH] Use STLS"),
@@ -332,11 +400,11 @@ mod tests {
         let capabilities = text(session.line(b"CAPA"));
         assert!(
             capabilities.contains("STLS")
-                && !capabilities.contains("USER")
+                && !capabilities.contains("\r\nUSER\r\n")
                 && !capabilities.contains("SASL")
         );
         assert!(matches!(session.line(b"STLS"), Action::StartTls(_)));
-        let mut session = Session::after_tls();
+        let mut session = Session::after_tls(Ground::default());
         let capabilities = text(session.line(b"CAPA"));
         assert!(!capabilities.contains("STLS") && capabilities.contains("SASL PLAIN LOGIN"));
     }
@@ -350,8 +418,14 @@ mod tests {
             "+OK 2 messages (320 octets)\r\n1 120\r\n2 200\r\n.\r\n"
         );
         assert_eq!(text(session.line(b"UIDL 2")), "+OK 2 0000000900000004\r\n");
-        assert!(matches!(session.line(b"RETR 2"), Action::Retrieve { uid: 4, lines: None }));
-        assert!(matches!(session.line(b"TOP 1 5"), Action::Retrieve { uid: 1, lines: Some(5) }));
+        assert!(matches!(
+            session.line(b"RETR 2"),
+            Action::Retrieve { uid: 4, lines: None, utf8: false }
+        ));
+        assert!(matches!(
+            session.line(b"TOP 1 5"),
+            Action::Retrieve { uid: 1, lines: Some(5), .. }
+        ));
         assert!(text(session.line(b"DELE 1")).starts_with("+OK"));
         assert!(text(session.line(b"RETR 1")).starts_with("-ERR"));
         assert!(matches!(session.line(b"QUIT"), Action::Update(uids) if uids == [1]));
@@ -367,7 +441,7 @@ mod tests {
 
     #[test]
     fn commands_in_the_wrong_state_are_refused() {
-        let mut session = Session::after_tls();
+        let mut session = Session::after_tls(Ground::default());
         assert!(text(session.line(b"STAT")).starts_with("-ERR"));
         assert!(text(session.line(b"PASS pw")).starts_with("-ERR Send USER first"));
         let mut session = logged_in();
@@ -377,7 +451,7 @@ mod tests {
 
     #[test]
     fn a_failed_login_forgets_the_user() {
-        let mut session = Session::after_tls();
+        let mut session = Session::after_tls(Ground::default());
         session.line(b"USER ann@example.test");
         session.line(b"PASS wrong");
         assert!(text(session.login_failed(&LoginError::Rejected)).starts_with("-ERR [AUTH]"));
@@ -386,13 +460,58 @@ mod tests {
 
     #[test]
     fn sasl_in_one_and_two_steps() {
-        let mut session = Session::after_tls();
+        let mut session = Session::after_tls(Ground::default());
         assert!(
             matches!(session.line(b"AUTH PLAIN AGFubgBwdw=="), Action::Authenticate(c) if c.identity == "ann")
         );
-        let mut session = Session::after_tls();
+        let mut session = Session::after_tls(Ground::default());
         assert_eq!(text(session.line(b"AUTH PLAIN")), "+ \r\n");
         assert!(text(session.line(b"*")).starts_with("-ERR Authentication cancelled"));
         assert!(text(session.line(b"AUTH SCRAM-SHA-1")).starts_with("-ERR Unknown mechanism"));
+    }
+
+    #[test]
+    fn utf8_is_a_word_before_login() {
+        let mut session = logged_in();
+        assert!(text(session.line(b"UTF8")).starts_with("-ERR"));
+        let mut session = Session::after_tls(Ground::default());
+        assert!(text(session.line(b"UTF8")).starts_with("+OK"));
+        session.line("USER jörg@example.test".as_bytes());
+        let Action::Authenticate(credential) = session.line("PASS pä".as_bytes()) else {
+            panic!()
+        };
+        assert_eq!(credential.identity, "jörg@example.test");
+        session.logged_in(9, vec![Message { uid: 1, size: 120 }]);
+        assert!(matches!(session.line(b"TOP 1 0"), Action::Retrieve { utf8: true, .. }));
+    }
+
+    #[test]
+    fn the_language_is_english() {
+        let mut session = logged_in();
+        let listed = text(session.line(b"LANG"));
+        assert_eq!(listed, "+OK Languages\r\nen English\r\ni-default Default language\r\n.\r\n");
+        for (tag, answer) in [
+            ("en", "+OK en "),
+            ("EN", "+OK en "),
+            ("*", "+OK en "),
+            ("i-default", "+OK i-default "),
+        ] {
+            assert!(
+                text(session.line(format!("LANG {tag}").as_bytes())).starts_with(answer),
+                "{tag}"
+            );
+        }
+        assert!(text(session.line(b"LANG tlh")).starts_with("-ERR "));
+    }
+
+    #[test]
+    fn after_a_proof_the_client_has_to_hear_the_servers() {
+        let mut session = Session::after_tls(Ground::default());
+        assert_eq!(text(session.proven("dj1x")), "+ dj1x\r\n");
+        assert!(matches!(session.line(b""), Action::Enter));
+        let mut session = Session::after_tls(Ground::default());
+        session.proven("dj1x");
+        assert!(text(session.line(b"*")).starts_with("-ERR"));
+        assert!(text(session.line(b"STAT")).starts_with("-ERR"), "not logged in");
     }
 }

@@ -1,20 +1,18 @@
 //! Mail to be carried elsewhere: what is due, the attempt, the outcome.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 use letterlock_address::{Mailbox, ReversePath};
 use letterlock_vault::DeliveryId;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
 use crate::error::QueueError;
-use crate::model::{EntryId, NewEntry, Notify, Origin, Ret, RowId};
-use crate::operate::Unreadable;
+use crate::lanes::{self, Share};
+use crate::model::{BodyType, EntryId, Forward, NewEntry, Notify, Origin, RequireTls, Ret, RowId};
 use crate::prepare;
 use crate::queue::{Accepted, Queue};
-use crate::schema::{self, EIGHT_BIT, Head, SMTPUTF8};
+use crate::schema::{self, Head, SMTPUTF8};
 use crate::settle::{self, Left};
-use crate::sql::{self, HEAD_COLUMNS};
+use crate::sql::HEAD_COLUMNS;
 
 /// A message that is to be carried to at least one recipient now.
 #[derive(Clone, Debug)]
@@ -35,8 +33,12 @@ pub struct Due {
     pub envid: Option<String>,
     /// Whether it needs SMTPUTF8.
     pub smtputf8: bool,
-    /// Whether its body is 8-bit.
-    pub eight_bit: bool,
+    /// How its body is encoded.
+    pub body_type: BodyType,
+    /// What its sender wants of transport security.
+    pub require_tls: RequireTls,
+    /// When it was released, if it was held back at its sender's wish: its age counts from there.
+    pub hold_until: Option<Timestamp>,
     /// Octets of its body.
     pub size: u64,
     /// The recipients that are due; others of the same message may be in another page, or in another state.
@@ -58,6 +60,10 @@ pub struct DueRow {
     pub attempts: u32,
     /// What was said at the last try.
     pub last_reply: Option<String>,
+    /// Set if this is a copy that is passed on.
+    pub forward: Option<Forward>,
+    /// Whether the sender was told of its delay.
+    pub delay_told: bool,
 }
 
 /// What became of a try, for one recipient.
@@ -69,6 +75,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// What was said, for people to read.
     pub reply: String,
+    /// What was decided about transport security, in words; `None` if it did not come to that.
+    pub security: Option<String>,
 }
 
 /// What is to happen with a recipient after a try.
@@ -80,74 +88,31 @@ pub enum Verdict {
     Deferred {
         /// When.
         next: Timestamp,
+        /// Whether the notification of the same commit tells the sender of the delay.
+        told: bool,
     },
+    /// Not before an operator says so.
+    Held,
     /// Never.
     Failed,
 }
 
 impl Queue {
-    /// What is due at `now`, the most overdue first: up to `limit` recipients, gathered by message. They stay due until
-    /// [`Queue::attempt`] is called for them. A row that cannot be read is put on hold, so that it is in nothing's way.
+    /// [`Queue::due_page`] without regard to lanes.
     ///
     /// # Errors
     /// `Vault`.
-    pub async fn due(&self, now: Timestamp, limit: u32) -> Result<Vec<Due>, QueueError> {
-        loop {
-            let (due, unreadable) = self.due_page(now, limit).await?;
-            let again = due.is_empty() && !unreadable.is_empty();
-            self.set_aside(unreadable).await?;
-            if !again {
-                return Ok(due);
-            }
-        }
+    pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, QueueError> {
+        Ok(self.due_page(now, Share::all(limit)).await?.due)
     }
 
-    async fn due_page(
-        &self,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<(Vec<Due>, Vec<Unreadable>), QueueError> {
-        self.database
-            .read(move |connection| {
-                let mut statement = connection.prepare_cached(sql::DUE)?;
-                let mut rows = statement.query(params![now.as_microsecond(), limit])?;
-                let mut places: HashMap<EntryId, usize> = HashMap::new();
-                let (mut due, mut unreadable): (Vec<Due>, _) = (Vec::new(), Vec::new());
-                while let Some(row) = rows.next()? {
-                    let (head, recipient) =
-                        match Head::read(row).and_then(|head| Ok((head, DueRow::read(row)?))) {
-                            Ok(read) => read,
-                            Err(error) => {
-                                unreadable.push(Unreadable::new(row, error)?);
-                                continue;
-                            }
-                        };
-                    let entry = recipient.row.entry();
-                    let place = *places.entry(entry).or_insert(due.len());
-                    if place == due.len() {
-                        due.push(Due::new(entry, head));
-                    }
-                    due[place].rows.push(recipient);
-                }
-                Ok((due, unreadable))
-            })
-            .await
-    }
-
-    /// When the next recipient is due; `None` if none is waiting for its time.
+    /// When the next recipient is due; `None` if none is waiting for its time. Those whose lanes were full when they
+    /// were looked at are not counted: they are due already.
     ///
     /// # Errors
     /// `Vault`.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, QueueError> {
-        let next: Option<i64> = self
-            .database
-            .read(|connection| {
-                Ok::<_, QueueError>(
-                    connection.prepare_cached(sql::NEXT_DUE)?.query_row([], |row| row.get(0))?,
-                )
-            })
-            .await?;
-        next.map(schema::time).transpose()
+        self.database.read(|connection| lanes::next(connection)).await
     }
 
     /// Counts a try and sets the time of the one after it. To be called before the try, so that a message which makes
@@ -164,7 +129,8 @@ impl Queue {
         self.database
             .write(move |transaction| {
                 let mut update = transaction.prepare_cached(
-                    "UPDATE rows SET next_attempt = ?, attempts = attempts + 1 WHERE row = ? AND state = 'due'",
+                    "UPDATE rows SET next_attempt = ?, attempts = attempts + 1, crowded = 0
+                     WHERE row = ? AND state = 'due'",
                 )?;
                 let mut left = Vec::with_capacity(rows.len());
                 for row in rows {
@@ -219,7 +185,13 @@ impl Queue {
 }
 
 impl Due {
-    fn new(entry: EntryId, head: Head) -> Self {
+    /// When it began to be under way: when it was received, or released.
+    pub fn since(&self) -> Timestamp {
+        self.hold_until.map_or(self.received_at, |release| release.max(self.received_at))
+    }
+
+    pub(crate) fn new(entry: EntryId, head: Head) -> Self {
+        let (body_type, require_tls) = (head.body_type(), head.require_tls());
         Self {
             entry,
             id: head.id,
@@ -230,7 +202,9 @@ impl Due {
             ret: head.ret,
             envid: head.envid,
             smtputf8: head.flags & SMTPUTF8 != 0,
-            eight_bit: head.flags & EIGHT_BIT != 0,
+            body_type,
+            require_tls,
+            hold_until: head.hold_until,
             size: head.size,
             rows: Vec::new(),
         }
@@ -238,7 +212,7 @@ impl Due {
 }
 
 impl DueRow {
-    fn read(row: &Row<'_>) -> Result<Self, QueueError> {
+    pub(crate) fn read(row: &Row<'_>) -> Result<Self, QueueError> {
         Ok(Self {
             row: RowId(row.get(HEAD_COLUMNS)?),
             address: schema::mailbox(&row.get::<_, String>(HEAD_COLUMNS + 1)?)?,
@@ -246,13 +220,19 @@ impl DueRow {
             orcpt: row.get(HEAD_COLUMNS + 3)?,
             attempts: row.get(HEAD_COLUMNS + 4)?,
             last_reply: row.get(HEAD_COLUMNS + 5)?,
+            forward: row
+                .get::<_, Option<String>>(HEAD_COLUMNS + 6)?
+                .map(|sender| schema::reverse_path(&sender))
+                .transpose()?
+                .map(|reverse_path| Forward { reverse_path }),
+            delay_told: row.get(HEAD_COLUMNS + 7)?,
         })
     }
 }
 
 fn store(transaction: &Transaction<'_>, outcomes: &[Outcome]) -> Result<Left, QueueError> {
     let mut entries = Vec::new();
-    for Outcome { row, verdict, reply } in outcomes {
+    for Outcome { row, verdict, reply, security } in outcomes {
         let state: Option<String> = transaction
             .prepare_cached("SELECT state FROM rows WHERE row = ?")?
             .query_row([row.0], |found| found.get(0))
@@ -262,17 +242,25 @@ fn store(transaction: &Transaction<'_>, outcomes: &[Outcome]) -> Result<Left, Qu
             continue;
         }
         let done = |state: &str| {
-            let sql = "UPDATE rows SET state = ?, reply = ?, next_attempt = NULL WHERE row = ?";
-            transaction.prepare_cached(sql)?.execute(params![state, reply, row.0])
+            let sql = "UPDATE rows SET state = ?, reply = ?, security = ifnull(?, security), next_attempt = NULL
+                       WHERE row = ?";
+            transaction.prepare_cached(sql)?.execute(params![state, reply, security, row.0])
         };
         match verdict {
-            Verdict::Deferred { next } => {
-                let sql = "UPDATE rows SET reply = ?, next_attempt = iif(state = 'due', ?, NULL) WHERE row = ?";
+            Verdict::Deferred { next, told } => {
+                let sql = "UPDATE rows SET reply = ?, security = ifnull(?, security),
+                           next_attempt = iif(state = 'due', ?, NULL), delay_told = max(delay_told, ?), crowded = 0
+                           WHERE row = ?";
                 transaction.prepare_cached(sql)?.execute(params![
                     reply,
+                    security,
                     next.as_microsecond(),
+                    told,
                     row.0
                 ])?;
+            }
+            Verdict::Held => {
+                done("held")?;
             }
             Verdict::Delivered => {
                 done("delivered")?;

@@ -14,6 +14,7 @@ mod counts;
 mod due;
 mod error;
 mod filed;
+mod lanes;
 mod list;
 mod model;
 mod operate;
@@ -23,14 +24,16 @@ mod queue;
 mod schema;
 mod settle;
 mod sql;
+mod verify;
 
 pub use counts::{Counts, Usage};
 pub use due::{Due, DueRow, Outcome, Verdict};
 pub use error::QueueError;
+pub use lanes::{Page, Share};
 pub use list::{Filter, Shown, ShownRow, Summary};
 pub use model::{
-    EntryId, Filing, NewEntry, NewRecipient, Notify, Origin, Ret, Route, RowId, RowKind, RowState,
-    Seal,
+    BodyType, EntryId, Filing, Forward, NewEntry, NewRecipient, Notify, Origin, RequireTls, Ret,
+    Route, RowId, RowKind, RowState, Seal,
 };
 pub use operate::{Adoption, Subject};
 pub use parked::Parked;

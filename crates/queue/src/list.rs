@@ -87,6 +87,8 @@ pub struct ShownRow {
     pub last_reply: Option<String>,
     /// RFC 3461's NOTIFY.
     pub notify: Notify,
+    /// What was decided about transport security at the last try that came to it.
+    pub security: Option<String>,
 }
 
 impl Queue {
@@ -251,6 +253,7 @@ impl ShownRow {
             attempts: row.get(7)?,
             last_reply: row.get(8)?,
             notify: Notify::from_bits(row.get(9)?),
+            security: row.get(10)?,
         })
     }
 }

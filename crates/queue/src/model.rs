@@ -109,6 +109,16 @@ impl Notify {
         matches!(self, Self::Unspecified | Self::On { delay: true, .. })
     }
 
+    /// What is asked of those that an alias passes a message on to: no report of success, which the alias itself has
+    /// given ([RFC 3461 §5.2.7.3](https://www.rfc-editor.org/rfc/rfc3461#section-5.2.7.3)).
+    pub fn beyond_expansion(self) -> Self {
+        match self {
+            Self::On { success: true, failure: false, delay: false } => Self::Never,
+            Self::On { failure, delay, .. } => Self::On { success: false, failure, delay },
+            other => other,
+        }
+    }
+
     pub(crate) fn to_bits(self) -> Option<u8> {
         match self {
             Self::Unspecified => None,
@@ -130,7 +140,42 @@ impl Notify {
     }
 }
 
-/// A message to be accepted.
+/// How the body of a message is encoded, as its sender declared it or as it was found (RFC 6152, RFC 3030).
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum BodyType {
+    /// Lines of ASCII.
+    #[default]
+    SevenBit,
+    /// Lines with octets above 127.
+    EightBit,
+    /// Not lines: only BDAT carries it.
+    Binary,
+}
+
+/// What the sender wants of transport security (RFC 8689).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RequireTls {
+    /// Nothing in particular: the policies of the recipients' domains decide.
+    #[default]
+    Unspecified,
+    /// `MAIL FROM … REQUIRETLS`: authenticated TLS at every hop, or not at all.
+    Required,
+    /// The field `TLS-Required: No`: rather without TLS than not at all, whatever the policies say.
+    Lifted,
+}
+
+/// What is different about a copy that an address here passes on to an address elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// The sender that the copy has outside: rewritten (SRS), or the entry's own.
+    pub reverse_path: ReversePath,
+}
+
+/// A message to be accepted. [`NewEntry::new`] fills in what most messages do not have.
 pub struct NewEntry {
     /// Its name, which is new.
     pub id: DeliveryId,
@@ -146,12 +191,49 @@ pub struct NewEntry {
     pub envid: Option<String>,
     /// Whether it needs SMTPUTF8 on its way (RFC 6531).
     pub smtputf8: bool,
-    /// Whether its body is 8-bit (RFC 6152).
-    pub eight_bit: bool,
+    /// How its body is encoded.
+    pub body_type: BodyType,
+    /// What its sender wants of transport security.
+    pub require_tls: RequireTls,
+    /// When it is to be released (RFC 4865). Until then nobody gets it; age and retries count from there.
+    pub hold_until: Option<Timestamp>,
     /// The whole message as it is to be filed or sent.
     pub body: Bytes,
     /// Who is to have it; at least one.
     pub recipients: Vec<NewRecipient>,
+}
+
+impl NewEntry {
+    /// A message of lines of ASCII without any wishes, whose id is made here.
+    pub fn new(
+        origin: Origin,
+        reverse_path: ReversePath,
+        received_at: Timestamp,
+        body: Bytes,
+        recipients: Vec<NewRecipient>,
+    ) -> Self {
+        Self {
+            id: DeliveryId::generate(),
+            received_at,
+            origin,
+            reverse_path,
+            ret: None,
+            envid: None,
+            smtputf8: false,
+            body_type: BodyType::SevenBit,
+            require_tls: RequireTls::Unspecified,
+            hold_until: None,
+            body,
+            recipients,
+        }
+    }
+}
+
+impl NewRecipient {
+    /// A recipient for whom nothing was asked in particular.
+    pub fn new(address: Mailbox, route: Route) -> Self {
+        Self { address, notify: Notify::Unspecified, orcpt: None, forward: None, route }
+    }
 }
 
 /// One recipient of a message.
@@ -163,6 +245,8 @@ pub struct NewRecipient {
     pub notify: Notify,
     /// RFC 3461's ORCPT.
     pub orcpt: Option<String>,
+    /// Set for [`Route::Remote`] if this is a copy that is passed on: it is sent as it is or not at all.
+    pub forward: Option<Forward>,
     /// How it gets there.
     pub route: Route,
 }

@@ -87,12 +87,19 @@ impl Queue {
     /// # Errors
     /// `Vault`.
     pub async fn hold_outbound(&self) -> Result<usize, QueueError> {
-        self.paged(|transaction| {
-            let sql = "UPDATE rows SET state = 'held', next_attempt = NULL
-                       WHERE row IN (SELECT row FROM rows WHERE state = 'due' LIMIT ?)";
-            Ok((transaction.execute(sql, [PAGE])?, Left::default()))
-        })
-        .await
+        let mut held = 0;
+        // One after the other, since each has an index of its own.
+        for crowded in [0, 1] {
+            let sql = format!(
+                "UPDATE rows SET state = 'held', next_attempt = NULL, crowded = 0
+                 WHERE row IN (SELECT row FROM rows WHERE state = 'due' AND crowded = {crowded} LIMIT ?)"
+            );
+            let page = move |transaction: &Transaction<'_>| {
+                Ok((transaction.execute(&sql, [PAGE])?, Left::default()))
+            };
+            held += self.paged(page).await?;
+        }
+        Ok(held)
     }
 
     /// Drops everything that is under way to an account: it is removed, or its keys are. The number of messages.
@@ -104,9 +111,12 @@ impl Queue {
         self.flush().await?;
         self.paged(move |transaction| {
             let mut rows: Vec<RowId> = Vec::new();
-            for state in ["parked", "held"] {
-                let sql =
-                    format!("SELECT row FROM rows WHERE state = '{state}' AND account = ? LIMIT ?");
+            for which in [
+                "state = 'parked'",
+                "state = 'held'",
+                "state = 'due' AND crowded = 0 AND kind = 'local'",
+            ] {
+                let sql = format!("SELECT row FROM rows WHERE {which} AND account = ? LIMIT ?");
                 let mut statement = transaction.prepare_cached(&sql)?;
                 let found =
                     statement.query_map(params![account, PAGE], |row| row.get(0).map(RowId))?;
@@ -400,11 +410,13 @@ fn obey(
     order: Order,
 ) -> Result<bool, QueueError> {
     let set = |state: RowState, next: Option<i64>| {
-        let sql = "UPDATE rows SET state = ?, next_attempt = ? WHERE row = ?";
+        let sql = "UPDATE rows SET state = ?, next_attempt = ?, crowded = 0 WHERE row = ?";
         transaction.execute(sql, params![state.as_str(), next, row.0])
     };
     let due = |now: i64| (kind == RowKind::Remote).then_some(now);
     match (order, state) {
+        // What is held back for an account here is not to wait any longer.
+        (Order::Retry(_), RowState::Due) if kind == RowKind::Local => set(RowState::Parked, None)?,
         (Order::Hold, RowState::Held) => return Ok(false),
         (Order::Hold, _) => set(RowState::Held, None)?,
         (Order::Release(now), RowState::Held) => set(kind.first_state(), due(now))?,

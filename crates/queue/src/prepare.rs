@@ -11,10 +11,10 @@ use crate::body::{self, CHUNK, Copy, MAX_CHUNKS, Place};
 use crate::error::QueueError;
 use crate::model::{
     EntryId, Filing, MAX_RECIPIENTS, NewEntry, NewRecipient, Notify, Ret, Route, RowId, RowKind,
-    Seal, StoredFiling,
+    RowState, Seal, StoredFiling,
 };
 use crate::queue::{Accepted, Numbers};
-use crate::schema::{EIGHT_BIT, SMTPUTF8, origin_text, ret_text};
+use crate::schema::{flag_bits, origin_text, ret_text};
 
 /// Bodies above this go into the file in pieces before the commit (STORAGE: large bodies never hold up a group).
 pub(crate) const STAGE_ABOVE: usize = 256 * 1024;
@@ -28,6 +28,7 @@ pub(crate) struct Prepared {
     origin: &'static str,
     account: Option<letterlock_vault::AccountId>,
     flags: u32,
+    hold_until: Option<i64>,
     size: u64,
     /// `None`: only owners may know it, and have it in their rows.
     reverse_path: Option<String>,
@@ -56,6 +57,7 @@ pub(crate) enum Content {
 
 struct PreparedRow {
     kind: RowKind,
+    state: RowState,
     address: String,
     domain: String,
     account: Option<letterlock_vault::AccountId>,
@@ -63,6 +65,7 @@ struct PreparedRow {
     next_attempt: Option<i64>,
     notify: Notify,
     orcpt: Option<String>,
+    forward: Option<String>,
     folder: Option<String>,
     flags: Option<String>,
     private: Option<Vec<u8>>,
@@ -143,7 +146,8 @@ pub(crate) fn prepare(entry: NewEntry, wrap: &Key) -> Result<Prepared, QueueErro
             crate::Origin::Submission { account } => Some(account),
             _ => None,
         },
-        flags: (u32::from(entry.smtputf8) * SMTPUTF8) | (u32::from(entry.eight_bit) * EIGHT_BIT),
+        flags: flag_bits(entry.smtputf8, entry.body_type, entry.require_tls),
+        hold_until: entry.hold_until.map(|at| at.as_microsecond()),
         size,
         reverse_path: readable.then(|| entry.reverse_path.to_string()),
         ret: entry.ret.filter(|_| readable),
@@ -162,6 +166,7 @@ fn prepare_row(
 ) -> Result<PreparedRow, QueueError> {
     let mut row = PreparedRow {
         kind: RowKind::Local,
+        state: RowState::Parked,
         address: recipient.address.to_string(),
         domain: recipient.address.domain.to_string(),
         account: None,
@@ -169,6 +174,7 @@ fn prepare_row(
         next_attempt: None,
         notify: recipient.notify,
         orcpt: recipient.orcpt.clone(),
+        forward: None,
         folder: None,
         flags: None,
         private: None,
@@ -178,6 +184,8 @@ fn prepare_row(
         Route::Remote => {
             row.kind = RowKind::Remote;
             row.next_attempt = Some(entry.received_at.as_microsecond());
+            row.forward =
+                recipient.forward.as_ref().map(|forward| forward.reverse_path.to_string());
         }
         Route::Waiting => row.kind = RowKind::Waiting,
         Route::Local { account, folder, flags, seal: Seal::Server } => {
@@ -202,6 +210,12 @@ fn prepare_row(
             )?);
             row.orcpt = None;
         }
+    }
+    row.state = row.kind.first_state();
+    if let (Some(release), true) = (entry.hold_until, row.kind != RowKind::Waiting) {
+        // Local ones too: `Queue::due` parks them when their time has come.
+        row.state = RowState::Due;
+        row.next_attempt = Some(release.as_microsecond());
     }
     Ok(row)
 }
@@ -274,9 +288,9 @@ pub(crate) fn insert(
     }
     insert_entry(transaction, entry, prepared, bodies)?;
     let mut insert = transaction.prepare_cached(
-        "INSERT INTO rows (row, kind, state, address, domain, account, size, copy, next_attempt, notify, orcpt, folder,
-             flags, private, envelope)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO rows (row, kind, state, address, domain, account, size, copy, next_attempt, notify, orcpt, forward,
+             folder, flags, private, envelope)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let mut rows: Vec<RowId> = Vec::with_capacity(prepared.rows.len());
     for (position, row) in (0..=u16::MAX).zip(&prepared.rows) {
@@ -284,7 +298,7 @@ pub(crate) fn insert(
         insert.execute(params![
             entry.row(position).0,
             row.kind.as_str(),
-            row.kind.first_state().as_str(),
+            row.state.as_str(),
             row.address,
             row.domain,
             row.account,
@@ -293,6 +307,7 @@ pub(crate) fn insert(
             row.next_attempt,
             row.notify.to_bits(),
             row.orcpt,
+            row.forward,
             row.folder,
             row.flags,
             row.private,
@@ -317,8 +332,8 @@ fn insert_entry(
 ) -> Result<(), QueueError> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO entries (entry, id, received_at, origin, account, flags, size, sealed_body, server_body,
-             server_key, reverse_path, ret, envid)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             server_key, reverse_path, ret, envid, hold_until)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
     let inserted = insert.execute(params![
         entry.0,
@@ -334,6 +349,7 @@ fn insert_entry(
         prepared.reverse_path,
         prepared.ret.map(ret_text),
         prepared.envid,
+        prepared.hold_until,
     ]);
     match inserted {
         Err(rusqlite::Error::SqliteFailure(code, _))

@@ -4,7 +4,9 @@
 //!   the content key of the second, under a key of the server's. The sender's columns are empty (NULL) while only
 //!   owners may know them.
 //! - `rows`: one recipient each, numbered within the entry's own range. `copy` says which copy its envelope opens
-//!   (0 sealed, 1 server); without an envelope it is read by means of `server_key`.
+//!   (0 sealed, 1 server); without an envelope it is read by means of `server_key`. `forward` is the sender of a copy
+//!   that is passed on. `crowded` rows are due, but their destination had its hands full when they were looked at:
+//!   they stand in an index of their own, by destination, so that nobody has to wade through them.
 //! - `chunks`: pieces of bodies, numbered within the body's own range.
 //! - `loose`: bodies that belong to no entry: `staged` (a large message being received, before its commit) or
 //!   `garbage` (too large to be deleted in one go). Both go at the next start, garbage as soon as there is time.
@@ -14,10 +16,11 @@ use letterlock_address::{Domain, Mailbox, ReversePath};
 use rusqlite::Row;
 
 use crate::error::QueueError;
-use crate::model::{Origin, Ret, RowKind, RowState};
+use crate::model::{BodyType, Origin, RequireTls, Ret, RowKind, RowState};
 
 /// One text for each `user_version`. Times are microseconds since the Unix epoch.
-pub(crate) const SCHEMA: &[&str] = &["
+pub(crate) const SCHEMA: &[&str] = &[
+    "
     CREATE TABLE entries (
         entry INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -65,12 +68,29 @@ pub(crate) const SCHEMA: &[&str] = &["
         chunks INTEGER NOT NULL,
         state TEXT NOT NULL
     ) STRICT;
-"];
+",
+    "
+    ALTER TABLE entries ADD COLUMN hold_until INTEGER;
+    ALTER TABLE rows ADD COLUMN forward TEXT;
+    ALTER TABLE rows ADD COLUMN security TEXT;
+    ALTER TABLE rows ADD COLUMN delay_told INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE rows ADD COLUMN crowded INTEGER NOT NULL DEFAULT 0;
+    DROP INDEX rows_due;
+    CREATE INDEX rows_due ON rows (next_attempt, domain, kind) WHERE state = 'due' AND crowded = 0;
+    CREATE INDEX rows_crowded ON rows (domain, next_attempt) WHERE state = 'due' AND crowded = 1;
+",
+];
 
 /// `entries.flags`: needs SMTPUTF8.
 pub(crate) const SMTPUTF8: u32 = 1;
 /// `entries.flags`: the body is 8-bit.
 pub(crate) const EIGHT_BIT: u32 = 2;
+/// `entries.flags`: the body is binary.
+pub(crate) const BINARY: u32 = 4;
+/// `entries.flags`: REQUIRETLS.
+pub(crate) const TLS_REQUIRED: u32 = 8;
+/// `entries.flags`: `TLS-Required: No`.
+pub(crate) const TLS_LIFTED: u32 = 16;
 
 /// What describes an entry.
 pub(crate) struct Head {
@@ -82,6 +102,7 @@ pub(crate) struct Head {
     pub(crate) reverse_path: Option<ReversePath>,
     pub(crate) ret: Option<Ret>,
     pub(crate) envid: Option<String>,
+    pub(crate) hold_until: Option<Timestamp>,
 }
 
 impl Head {
@@ -100,7 +121,7 @@ impl Head {
             size: size(row.get(5)?),
             reverse_path: row
                 .get::<_, Option<String>>(6)?
-                .map(|text| text.parse().map_err(|error| unreadable("reverse-path", error)))
+                .map(|text| reverse_path(&text))
                 .transpose()?,
             ret: match row.get::<_, Option<String>>(7)?.as_deref() {
                 None => None,
@@ -109,8 +130,42 @@ impl Head {
                 Some(other) => return Err(QueueError::Row(format!("ret {other:?}"))),
             },
             envid: row.get(8)?,
+            hold_until: row.get::<_, Option<i64>>(9)?.map(time).transpose()?,
         })
     }
+}
+
+impl Head {
+    pub(crate) fn body_type(&self) -> BodyType {
+        match (self.flags & BINARY != 0, self.flags & EIGHT_BIT != 0) {
+            (true, _) => BodyType::Binary,
+            (false, true) => BodyType::EightBit,
+            (false, false) => BodyType::SevenBit,
+        }
+    }
+
+    pub(crate) fn require_tls(&self) -> RequireTls {
+        match (self.flags & TLS_REQUIRED != 0, self.flags & TLS_LIFTED != 0) {
+            (true, _) => RequireTls::Required,
+            (false, true) => RequireTls::Lifted,
+            (false, false) => RequireTls::Unspecified,
+        }
+    }
+}
+
+/// What `entries.flags` holds.
+pub(crate) fn flag_bits(smtputf8: bool, body_type: BodyType, require_tls: RequireTls) -> u32 {
+    let body = match body_type {
+        BodyType::SevenBit => 0,
+        BodyType::EightBit => EIGHT_BIT,
+        BodyType::Binary => BINARY,
+    };
+    let tls = match require_tls {
+        RequireTls::Unspecified => 0,
+        RequireTls::Required => TLS_REQUIRED,
+        RequireTls::Lifted => TLS_LIFTED,
+    };
+    (u32::from(smtputf8) * SMTPUTF8) | body | tls
 }
 
 /// How an origin is stored.
@@ -132,6 +187,10 @@ pub(crate) fn ret_text(ret: Ret) -> &'static str {
 
 pub(crate) fn mailbox(text: &str) -> Result<Mailbox, QueueError> {
     Mailbox::parse(text).map_err(|error| unreadable("address", error))
+}
+
+pub(crate) fn reverse_path(text: &str) -> Result<ReversePath, QueueError> {
+    text.parse().map_err(|error| unreadable("reverse-path", error))
 }
 
 pub(crate) fn domain(text: &str) -> Result<Domain, QueueError> {

@@ -4,12 +4,13 @@
 /// The columns that describe an entry, in the order in which [`Head::read`](crate::schema::Head::read) takes them.
 macro_rules! head {
     () => {
-        "SELECT e.id, e.received_at, e.origin, e.account, e.flags, e.size, e.reverse_path, e.ret, e.envid"
+        "SELECT e.id, e.received_at, e.origin, e.account, e.flags, e.size, e.reverse_path, e.ret, e.envid,
+         e.hold_until"
     };
 }
 
 /// How many columns `head!` has: others follow after them.
-pub(crate) const HEAD_COLUMNS: usize = 9;
+pub(crate) const HEAD_COLUMNS: usize = 10;
 
 /// One entry.
 pub(crate) const ENTRY: &str = concat!(head!(), " FROM entries e WHERE e.entry = ?");
@@ -35,16 +36,29 @@ pub(crate) const PARKED_ACCOUNT: &str =
 pub(crate) const USAGE: &str =
     "SELECT count(*), ifnull(sum(size), 0) FROM rows WHERE state = 'parked' AND account = ?";
 
-/// Rows that are due, the most overdue first.
-pub(crate) const DUE: &str = concat!(
+/// Rows that are due, the most overdue first, apart from the crowded ones.
+pub(crate) const DUE: &str = "SELECT row, domain, kind FROM rows
+     WHERE state = 'due' AND crowded = 0 AND next_attempt <= ? ORDER BY next_attempt LIMIT ?";
+
+/// The first domain behind one that has crowded rows.
+pub(crate) const CROWDED_DOMAIN: &str =
+    "SELECT min(domain) FROM rows WHERE state = 'due' AND crowded = 1 AND domain > ?";
+
+/// Crowded rows of a domain.
+pub(crate) const CROWDED: &str = "SELECT row FROM rows
+     WHERE state = 'due' AND crowded = 1 AND domain = ? AND next_attempt <= ? ORDER BY next_attempt LIMIT ?";
+
+/// One row that is due.
+pub(crate) const DUE_ROW: &str = concat!(
     head!(),
-    ", r.row, r.address, r.notify, r.orcpt, r.attempts, r.reply
+    ", r.row, r.address, r.notify, r.orcpt, r.attempts, r.reply, r.forward, r.delay_told
      FROM rows r CROSS JOIN entries e ON e.entry = r.row >> 16
-     WHERE r.state = 'due' AND r.next_attempt <= ? ORDER BY r.next_attempt LIMIT ?"
+     WHERE r.row = ? AND r.state = 'due'"
 );
 
 /// The next time at which one is due.
-pub(crate) const NEXT_DUE: &str = "SELECT min(next_attempt) FROM rows WHERE state = 'due'";
+pub(crate) const NEXT_DUE: &str =
+    "SELECT min(next_attempt) FROM rows WHERE state = 'due' AND crowded = 0";
 
 /// Some rows that wait for one address.
 pub(crate) const WAITING: &str = concat!(
@@ -64,7 +78,7 @@ pub(crate) const WAITING_ADDRESSES: &str =
 
 /// An entry's rows.
 pub(crate) const ROWS: &str =
-    "SELECT row, address, kind, state, account, envelope IS NOT NULL, next_attempt, attempts, reply, notify
+    "SELECT row, address, kind, state, account, envelope IS NOT NULL, next_attempt, attempts, reply, notify, security
      FROM rows WHERE row BETWEEN ? AND ? ORDER BY row";
 
 /// The entry of a message.
@@ -74,7 +88,9 @@ pub(crate) const ENTRY_OF: &str = "SELECT entry FROM entries WHERE id = ?";
 pub(crate) const COUNT_ENTRIES: &str = "SELECT count(*) FROM entries";
 /// How many parked rows there are; and so on.
 pub(crate) const COUNT_PARKED: &str = "SELECT count(*) FROM rows WHERE state = 'parked'";
-pub(crate) const COUNT_DUE: &str = "SELECT count(*) FROM rows WHERE state = 'due'";
+pub(crate) const COUNT_DUE: &str =
+    "SELECT (SELECT count(*) FROM rows WHERE state = 'due' AND crowded = 0)
+          + (SELECT count(*) FROM rows WHERE state = 'due' AND crowded = 1)";
 pub(crate) const COUNT_WAITING: &str = "SELECT count(*) FROM rows WHERE state = 'waiting'";
 pub(crate) const COUNT_HELD: &str = "SELECT count(*) FROM rows WHERE state = 'held'";
 
@@ -101,13 +117,19 @@ mod tests {
     #[test]
     fn every_question_has_its_index() {
         const BY_ENTRY: &str = "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)";
-        let steps: [(&str, &[&str]); 16] = [
+        let steps: [(&str, &[&str]); 19] = [
             (ENTRY, &[BY_ENTRY]),
             (ENTRIES, &["SEARCH e USING INTEGER PRIMARY KEY (rowid>?)"]),
             (PARKED, &["SEARCH r USING INDEX rows_parked (account=? AND row>?)", BY_ENTRY]),
             (PARKED_ACCOUNT, &["SEARCH rows USING COVERING INDEX rows_parked (account>?)"]),
             (USAGE, &["SEARCH rows USING COVERING INDEX rows_parked (account=?)"]),
-            (DUE, &["SEARCH r USING INDEX rows_due (next_attempt<?)", BY_ENTRY]),
+            (DUE, &["SEARCH rows USING COVERING INDEX rows_due (next_attempt<?)"]),
+            (CROWDED_DOMAIN, &["SEARCH rows USING COVERING INDEX rows_crowded (domain>?)"]),
+            (
+                CROWDED,
+                &["SEARCH rows USING COVERING INDEX rows_crowded (domain=? AND next_attempt<?)"],
+            ),
+            (DUE_ROW, &["SEARCH r USING INTEGER PRIMARY KEY (rowid=?)", BY_ENTRY]),
             (NEXT_DUE, &["SEARCH rows USING COVERING INDEX rows_due"]),
             (WAITING, &["SEARCH r USING INDEX rows_waiting (domain=?)", BY_ENTRY]),
             (WAITING_DOMAIN, &["SEARCH rows USING COVERING INDEX rows_waiting (domain>?)"]),
@@ -115,7 +137,16 @@ mod tests {
             (ENTRY_OF, &["SEARCH entries USING COVERING INDEX sqlite_autoindex_entries_1 (id=?)"]),
             (COUNT_ENTRIES, &["SCAN entries USING COVERING INDEX sqlite_autoindex_entries_1"]),
             (COUNT_PARKED, &["SCAN rows USING COVERING INDEX rows_parked"]),
-            (COUNT_DUE, &["SCAN rows USING COVERING INDEX rows_due"]),
+            (
+                COUNT_DUE,
+                &[
+                    "SCAN CONSTANT ROW",
+                    "SCALAR SUBQUERY 1",
+                    "SCAN rows USING COVERING INDEX rows_due",
+                    "SCALAR SUBQUERY 2",
+                    "SCAN rows USING COVERING INDEX rows_crowded",
+                ],
+            ),
             (COUNT_WAITING, &["SCAN rows USING COVERING INDEX rows_waiting"]),
             (COUNT_HELD, &["SCAN rows USING COVERING INDEX rows_held"]),
         ];

@@ -1,5 +1,7 @@
 //! Why a relay cannot be set up.
 
+use std::path::PathBuf;
+
 use letterlock_address::AddressError;
 
 /// Why a relay cannot be set up. Once it runs, it tells its errors to the log and goes on.
@@ -12,5 +14,13 @@ pub enum RelayError {
         name: String,
         /// What is wrong with it.
         source: AddressError,
+    },
+    /// A file with a login at a smarthost cannot be used.
+    #[error("[outbound.credentials] {} {reason}", file.display())]
+    Login {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
 }

@@ -67,6 +67,16 @@ impl Finding {
         Self { fate, status, speaker: Speaker::Here, text: printable(text) }
     }
 
+    /// The reply's code, if a server said so.
+    pub fn code(&self) -> Option<u16> {
+        self.host().and_then(|_| self.text.get(..3)?.parse().ok())
+    }
+
+    /// The server has enough to do, or says that it has.
+    pub fn is_strain(&self) -> bool {
+        matches!(self.code(), Some(421 | 450))
+    }
+
     /// The server that said so, if one did.
     pub fn host(&self) -> Option<&str> {
         match &self.speaker {

@@ -11,14 +11,22 @@
 
 mod attempt;
 pub mod client;
+mod destination;
 pub mod dsn;
+mod errand;
 mod error;
 mod finding;
+mod hands;
+mod logins;
 mod relay;
+mod report;
 pub mod route;
 pub mod schedule;
+mod security;
 mod settle;
+mod tally;
 
 pub use error::RelayError;
 pub use finding::{Fate, Finding, Speaker};
-pub use relay::{Addressing, BoxFuture, Handles, Limits, Options, Relay};
+pub use relay::{Addressing, BoxFuture, Handles, Options, Relay};
+pub use report::{Arrived, Reporter, Subject};

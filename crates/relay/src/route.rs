@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use letterlock_address::Domain;
 use letterlock_config::Outbound;
-use letterlock_dns::{DnsError, MxAnswer, Resolver};
+use letterlock_dns::{DnsError, HostAnswer, MxAnswer, Resolver, Security};
 
 use crate::finding::Finding;
 
@@ -30,6 +30,14 @@ impl NextHop {
             Some(smarthost) => smarthost,
             None => Self::Domain(domain.clone()),
         }
+    }
+}
+
+/// The lane of a domain in the queue: its next hop, as that writes itself.
+pub(crate) fn lane(domain: &str, outbound: &Outbound) -> String {
+    match outbound.route(domain).and_then(smarthost) {
+        Some(smarthost) => smarthost.to_string(),
+        None => domain.to_owned(),
     }
 }
 
@@ -77,6 +85,15 @@ pub enum NamedBy {
     Order,
 }
 
+/// The way to a next hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its hosts, in the order in which they are to be tried.
+    pub hosts: Vec<Host>,
+    /// What DNSSEC says of the exchangers; `None` where DNS was not asked for any.
+    pub security: Option<Security>,
+}
+
 /// The hosts of a next hop, in the order in which they are to be tried. `port` is that of mail exchangers, `own` our
 /// host name, `random` any source of numbers.
 ///
@@ -88,15 +105,22 @@ pub async fn hosts(
     port: u16,
     own: &str,
     random: impl FnMut() -> u32,
-) -> Result<Vec<Host>, Finding> {
-    let order = |name: String, port| vec![Host { name, port, named_by: NamedBy::Order }];
+) -> Result<Route, Finding> {
+    let order = |name: String, port| Route {
+        hosts: vec![Host { name, port, named_by: NamedBy::Order }],
+        security: None,
+    };
     match hop {
         NextHop::Smarthost { host, port } => Ok(order(host.clone(), *port)),
         NextHop::Domain(domain) => match domain.literal() {
             Some(address) => Ok(order(address.to_string(), port)),
             None => {
-                let answer = resolver.mx(domain.as_str()).await;
-                exchangers(answer, domain.as_str(), port, own, random)
+                let (answer, security) = resolver.mx_secured(domain.as_str()).await.map_or_else(
+                    |error| (Err(error), None),
+                    |(answer, security)| (Ok(answer), Some(security)),
+                );
+                let hosts = exchangers(answer, domain.as_str(), port, own, random)?;
+                Ok(Route { hosts, security })
             }
         },
     }
@@ -156,40 +180,44 @@ fn shuffle_equals(hosts: &mut [(u16, String)], mut random: impl FnMut() -> u32) 
     }
 }
 
-/// The addresses of a host, IPv6 first and at most `most` of each family.
+/// The addresses of a host, IPv6 first and at most `most` of each family, with the answer that they are from.
 ///
 /// # Errors
 /// The finding for this host if it has none: deferred when DNS has no answer for now, else failed.
-pub async fn addresses(
-    resolver: &Resolver,
+pub fn addresses(
+    answer: Result<HostAnswer, DnsError>,
     host: &Host,
     most: usize,
-) -> Result<Vec<SocketAddr>, Finding> {
-    let found = resolver.addresses(&host.name).await;
-    let found = judge(found, host)?;
-    let family = |six: bool| found.iter().filter(move |ip| ip.is_ipv6() == six).take(most);
-    Ok(family(true).chain(family(false)).map(|ip| SocketAddr::new(*ip, host.port)).collect())
+) -> Result<(HostAnswer, Vec<SocketAddr>), Finding> {
+    let answer = match answer {
+        Ok(answer) if !answer.addresses.is_empty() => answer,
+        Ok(_) => return Err(nowhere(None, host)),
+        Err(error) => return Err(nowhere(Some(error), host)),
+    };
+    let family =
+        |six: bool| answer.addresses.iter().filter(move |ip| ip.is_ipv6() == six).take(most);
+    let addresses = family(true).chain(family(false)).map(|ip| SocketAddr::new(*ip, host.port));
+    let addresses = addresses.collect();
+    Ok((answer, addresses))
 }
 
-fn judge(found: Result<Vec<IpAddr>, DnsError>, host: &Host) -> Result<Vec<IpAddr>, Finding> {
+/// Why a host cannot be connected to: it has no addresses, or the lookup failed.
+fn nowhere(error: Option<DnsError>, host: &Host) -> Finding {
     let name = &host.name;
-    match (found, host.named_by) {
-        (Ok(found), _) if !found.is_empty() => Ok(found),
-        (Err(error), _) if error.is_temporary() => {
-            Err(Finding::deferred(4, 3, format!("looking up {name}: {error}")))
+    match (error, host.named_by) {
+        (Some(error), _) if error.is_temporary() => {
+            Finding::deferred(4, 3, format!("looking up {name}: {error}"))
         }
         // Whoever wrote the configuration can mend it, and the mail should not be lost by then.
-        (_, NamedBy::Order) => {
-            Err(Finding::deferred(4, 4, format!("the host {name} has no address")))
-        }
+        (_, NamedBy::Order) => Finding::deferred(4, 4, format!("the host {name} has no address")),
         (_, NamedBy::Mx) => {
-            Err(Finding::failed(4, 4, format!("the mail exchanger {name} has no address")))
+            Finding::failed(4, 4, format!("the mail exchanger {name} has no address"))
         }
-        (_, NamedBy::Domain) => Err(Finding::failed(
+        (_, NamedBy::Domain) => Finding::failed(
             1,
             2,
             format!("the domain {name} has neither a mail exchanger nor an address"),
-        )),
+        ),
     }
 }
 
@@ -267,10 +295,16 @@ mod tests {
     #[test]
     fn hosts_without_addresses() {
         let host = |named_by| Host { name: "h.test".into(), port: 25, named_by };
-        let status = |found: Result<Vec<IpAddr>, DnsError>, named_by| {
-            judge(found, &host(named_by)).unwrap_err().status.to_string()
+        let status = |found: Result<HostAnswer, DnsError>, named_by| {
+            addresses(found, &host(named_by), 3).unwrap_err().status.to_string()
         };
-        assert_eq!(status(Ok(vec![]), NamedBy::Mx), "5.4.4");
+        let none = HostAnswer {
+            addresses: Vec::new(),
+            security: Security::Insecure,
+            canonical: None,
+            alias: None,
+        };
+        assert_eq!(status(Ok(none), NamedBy::Mx), "5.4.4");
         assert_eq!(status(Err(DnsError::NotFound), NamedBy::Domain), "5.1.2");
         assert_eq!(status(Err(DnsError::NotFound), NamedBy::Order), "4.4.4");
         assert_eq!(status(Err(DnsError::Bogus), NamedBy::Mx), "4.4.3");

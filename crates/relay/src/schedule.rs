@@ -57,7 +57,8 @@ impl Schedule {
     }
 }
 
-fn later(time: Timestamp, by: Duration) -> Timestamp {
+/// A time after another.
+pub(crate) fn later(time: Timestamp, by: Duration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 

@@ -1,52 +1,79 @@
 //! From findings to what the queue stores: outcomes, and the report that they cause.
 
-use jiff::Timestamp;
-use letterlock_address::{Domain, Mailbox, ReversePath};
-use letterlock_queue::{
-    Due, NewEntry, NewRecipient, Notify, Origin, Outcome, QueueError, Ret, Verdict,
-};
-use letterlock_vault::DeliveryId;
+use std::time::Duration;
 
-use crate::dsn::{self, Failure, Notice, Reason, Returned};
+use jiff::Timestamp;
+use letterlock_queue::{Due, DueRow, Outcome, QueueError, Verdict};
+use letterlock_state::Event;
+
+use crate::attempt::Carried;
+use crate::dsn::{Action, Told};
+use crate::errand::is_suppressible;
 use crate::finding::{Fate, Finding};
 use crate::relay::{Relay, random};
-use crate::schedule::{Next, Schedule};
+use crate::report::Subject;
+use crate::schedule::{Next, Schedule, later};
 
 /// What was decided for all recipients of a try.
 #[derive(Debug, Default)]
 struct Decided {
     /// What the queue stores.
     outcomes: Vec<Outcome>,
-    /// The recipients that are given up, by their places, and why.
-    failures: Vec<(usize, Reason)>,
+    /// What the sender is to hear, by the recipients' places.
+    told: Vec<(usize, Action)>,
+}
+
+/// By what it is decided.
+struct Rules<'a> {
+    schedule: &'a Schedule,
+    /// The age at which senders hear of a delay; zero for never.
+    delay_notice: Duration,
+    now: Timestamp,
 }
 
 /// Decides for each recipient; the findings stand in the order of the rows.
 fn decide(
     due: &Due,
-    findings: &[Finding],
-    schedule: &Schedule,
-    now: Timestamp,
+    carried: &Carried,
+    rules: &Rules<'_>,
     mut random: impl FnMut() -> u32,
 ) -> Decided {
+    let Rules { schedule, delay_notice, now } = *rules;
     let mut decided = Decided::default();
-    for (place, (row, finding)) in due.rows.iter().zip(findings).enumerate() {
-        let mut next = || schedule.next(due.received_at, row.attempts, now, random());
+    for (place, (row, finding)) in due.rows.iter().zip(&carried.findings).enumerate() {
+        let mut next = || schedule.next(due.since(), row.attempts, now, random());
+        let mut tell = |wanted: bool, action| {
+            if wanted {
+                decided.told.push((place, action));
+            }
+            wanted
+        };
         let (verdict, reply) = match finding.fate {
-            Fate::Delivered => (Verdict::Delivered, finding.to_string()),
+            Fate::Delivered => {
+                // A server with DSN has taken that over (RFC 3461 §5.2.1).
+                let silent = carried.silent.contains(&place);
+                tell(row.notify.success() && silent, Action::Relayed);
+                (Verdict::Delivered, finding.to_string())
+            }
             Fate::Failed => {
-                decided.failures.push((place, Reason::Final));
+                tell(row.notify.failure(), Action::Failed);
                 (Verdict::Failed, finding.to_string())
             }
+            Fate::Deferred if carried.hold => (Verdict::Held, finding.to_string()),
             Fate::Deferred => match next() {
-                Next::At(next) => (Verdict::Deferred { next }, finding.to_string()),
+                Next::At(next) => {
+                    let late = !delay_notice.is_zero() && now >= later(due.since(), delay_notice);
+                    let told = tell(late && !row.delay_told && row.notify.delay(), Action::Delayed);
+                    (Verdict::Deferred { next, told }, finding.to_string())
+                }
                 Next::Expired => {
-                    decided.failures.push((place, Reason::Expired));
+                    tell(row.notify.failure(), Action::Expired);
                     (Verdict::Failed, format!("4.4.7 expired; at last: {finding}"))
                 }
             },
         };
-        decided.outcomes.push(Outcome { row: row.row, verdict, reply });
+        let security = carried.security.clone();
+        decided.outcomes.push(Outcome { row: row.row, verdict, reply, security });
     }
     decided
 }
@@ -57,95 +84,126 @@ impl Relay {
         &self,
         due: &Due,
         message: &[u8],
-        findings: &[Finding],
+        carried: Carried,
     ) -> Result<(), QueueError> {
         let now = Timestamp::now();
-        let Decided { outcomes, failures } = decide(due, findings, &self.schedule, now, random);
-        let failures: Vec<Failure<'_>> = failures
+        self.remember(due, &carried, now).await;
+        let delay_notice = self.outbound.delay_notice;
+        let rules = Rules { schedule: &self.schedule, delay_notice, now };
+        let Decided { outcomes, told } = decide(due, &carried, &rules, random);
+        let told: Vec<Told<'_>> = told
             .into_iter()
-            .filter(|(place, _)| due.rows[*place].notify.failure())
-            .map(|(place, reason)| {
-                let (row, finding) = (&due.rows[place], &findings[place]);
+            .map(|(place, action)| {
+                let (row, finding) = (&due.rows[place], &carried.findings[place]); // `decide` counted them
                 let orcpt = row.orcpt.as_deref();
-                Failure { recipient: &row.address, orcpt, finding, reason }
+                Told { recipient: &row.address, orcpt, finding: Some(finding), action }
             })
             .collect();
-        let report = self.report(due, message, &failures, now).await;
-        let Some(report) = report else {
-            return self.queue.finish(outcomes, None).await.map(drop);
+        let subject = Subject {
+            id: due.id,
+            received_at: due.received_at,
+            reverse_path: &due.reverse_path,
+            envid: due.envid.as_deref(),
+            ret: due.ret,
+            message,
         };
-        let (delivery, report_id) = (due.id, report.id);
-        match self.queue.finish(outcomes.clone(), Some(report)).await {
+        let expire = self.schedule.expire();
+        let ages = (expire, later(due.since(), expire));
+        let written = self.reporter.write(&subject, &told, now, ages).await;
+        let Some(written) = written else {
+            self.queue.finish(outcomes.clone(), None).await?;
+            self.tell(due, &carried, &outcomes, now);
+            return Ok(());
+        };
+        let (report, action) = (written.entry.id, written.action);
+        match self.queue.finish(outcomes.clone(), Some(written.entry)).await {
             Ok(_) => {
-                tracing::info!(%delivery, report = %report_id, "the sender will hear of the failure");
+                self.reporter.sent(due.id, report, action, now);
+                self.tell(due, &carried, &outcomes, now);
                 Ok(())
             }
             Err(error) => {
                 // What arrived must not be sent again. Who failed stays due, and fails again with a report.
-                let other = |outcome: &Outcome| outcome.verdict != Verdict::Failed;
-                let rest = outcomes.into_iter().filter(other).collect();
+                let rest = outcomes
+                    .into_iter()
+                    .filter(|outcome| outcome.verdict != Verdict::Failed)
+                    .map(untold)
+                    .collect();
                 self.queue.finish(rest, None).await?;
                 Err(error)
             }
         }
     }
 
-    /// The report of these failures, if there is somebody to read it.
-    async fn report(
-        &self,
-        due: &Due,
-        message: &[u8],
-        failures: &[Failure<'_>],
-        now: Timestamp,
-    ) -> Option<NewEntry> {
-        if failures.is_empty() {
-            return None;
+    /// Remembers addresses that are gone.
+    async fn remember(&self, due: &Due, carried: &Carried, now: Timestamp) {
+        for (row, finding) in due.rows.iter().zip(&carried.findings) {
+            if is_suppressible(due, row)
+                && is_gone(finding)
+                && let Err(error) =
+                    self.state.suppress(&row.address, finding.to_string(), now).await
+            {
+                tracing::warn!(delivery = %due.id, %error, "an address that is gone is not remembered");
+            }
         }
-        // A report of a report would go round for ever (RFC 5321 §6.1).
-        let ReversePath::Mailbox(to) = &due.reverse_path else {
-            tracing::info!(delivery = %due.id, failed = failures.len(), "failed; nobody to tell, it has no sender");
-            return None;
-        };
-        let Some(route) = self.addressing.route(to).await else {
-            tracing::info!(delivery = %due.id, failed = failures.len(), "failed; its sender cannot be reached");
-            return None;
-        };
-        let id = DeliveryId::generate();
-        let composed = dsn::compose(&Notice {
-            id,
-            hostname: &self.carrier.hostname,
-            from: &self.postmaster_domain(to),
-            to,
-            now,
-            received_at: due.received_at,
-            expire: self.schedule.expire(),
-            envid: due.envid.as_deref(),
-            original: message,
-            returned: if due.ret == Some(Ret::Full) { Returned::Whole } else { Returned::Header },
-            failures,
-        });
-        let recipient =
-            NewRecipient { address: to.clone(), notify: Notify::Never, orcpt: None, route };
-        Some(NewEntry {
-            id,
-            received_at: now,
-            origin: Origin::Dsn,
-            reverse_path: ReversePath::Null,
-            ret: None,
-            envid: None,
-            smtputf8: composed.smtputf8,
-            eight_bit: composed.eight_bit,
-            body: composed.bytes.into(),
-            recipients: vec![recipient],
-        })
     }
 
-    /// Whose postmaster writes to a sender: its own domain's if it is ours, else our first one's.
-    fn postmaster_domain(&self, to: &Mailbox) -> Domain {
-        let snapshot = self.directory.snapshot();
-        if snapshot.is_local(&to.domain) {
-            return to.domain.clone();
+    /// Tells the trace.
+    fn tell(&self, due: &Due, carried: &Carried, outcomes: &[Outcome], now: Timestamp) {
+        let told = due.rows.iter().zip(&carried.findings).zip(outcomes);
+        let events: Vec<Event> =
+            told.map(|((row, finding), outcome)| event(row, finding, outcome)).collect();
+        self.state.record_all(due.id, now, events);
+    }
+}
+
+/// A server said that there is nobody, and that it will stay so.
+fn is_gone(finding: &Finding) -> bool {
+    let status = (finding.status.class, finding.status.subject, finding.status.detail);
+    finding.host().is_some()
+        && finding.fate == Fate::Failed
+        && matches!(status, (5, 1, 1 | 2 | 3 | 6 | 10) | (5, 2, 1))
+}
+
+/// The sender was not told of the delay after all.
+fn untold(outcome: Outcome) -> Outcome {
+    match outcome.verdict {
+        Verdict::Deferred { next, .. } => {
+            Outcome { verdict: Verdict::Deferred { next, told: false }, ..outcome }
         }
-        snapshot.primary_domain().map_or_else(|| self.own.clone(), |domain| domain.name.clone())
+        _ => outcome,
+    }
+}
+
+fn event(row: &DueRow, finding: &Finding, outcome: &Outcome) -> Event {
+    let recipient = row.address.to_string().into();
+    let (status, reason) = (finding.status.to_string().into(), outcome.reply.clone().into());
+    match outcome.verdict {
+        Verdict::Delivered => {
+            let host = finding.host().unwrap_or_default().to_owned().into();
+            Event::Delivered { recipient, host }
+        }
+        Verdict::Deferred { next, .. } => {
+            Event::Deferred { recipient, status, reason, next: Some(next) }
+        }
+        Verdict::Held => Event::Held { reason },
+        Verdict::Failed => Event::Failed { recipient, status, reason },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gone_is_what_a_server_says_for_good() {
+        let said = |code, status: (u8, u16, u16)| {
+            let status = letterlock_smtp_wire::EnhancedCode::new(status.0, status.1, status.2);
+            let reply = letterlock_smtp_wire::Reply::new(code, status, "x");
+            is_gone(&Finding::from_reply("mx.test", &reply))
+        };
+        assert!(said(550, (5, 1, 1)) && said(550, (5, 2, 1)));
+        assert!(!said(552, (5, 2, 2)) && !said(550, (5, 7, 1)) && !said(450, (4, 1, 1)));
+        assert!(!is_gone(&Finding::failed(1, 1, "not asked")));
     }
 }

@@ -2,15 +2,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use mail_auth::arc::ArcError;
 use mail_auth::common::crypto::{Algorithm, CryptoError};
 use mail_auth::common::headers::Header;
 use mail_auth::common::parse::TxtRecordParser as _;
 use mail_auth::common::verify::{DomainKey, VerifySignature as _};
 use mail_auth::dkim::{DkimError, Signature};
-use mail_auth::hickory_resolver::TokioResolver;
-use mail_auth::hickory_resolver::proto::rr::{Name, RData};
+use mail_auth::hickory_resolver::proto::rr::{RData, RecordType};
 use mail_auth::{DkimOutput, DkimResult, DnsError, Error};
 
+use crate::names::{Absent, Names};
 use crate::report::{Dkim, DkimOutcome};
 
 /// The smallest RSA key that counts, in bits (RFC 8301 §3.2).
@@ -20,7 +21,7 @@ const SMALLEST_RSA: usize = 1024;
 type Reason = Option<&'static str>;
 
 /// What a signature that verified is worth.
-enum Worth {
+pub(crate) enum Worth {
     Counts,
     DoesNotCount(&'static str),
     /// DNS failed on the way.
@@ -30,7 +31,7 @@ enum Worth {
 /// Judges one result. If the signature is not to be trusted although it verified, the library's result is replaced
 /// as well, so that DMARC does not count it.
 pub(crate) async fn judge<'x>(
-    resolver: &TokioResolver,
+    names: &Names,
     output: DkimOutput<'x>,
     signatures: &'x [Header<'x, Signature>],
 ) -> (DkimOutput<'x>, Dkim) {
@@ -52,7 +53,7 @@ pub(crate) async fn judge<'x>(
     }
     let worth = match distrust_signature(signature) {
         Some(reason) => Worth::DoesNotCount(reason),
-        None => worth_of_key(resolver, signature).await,
+        None => worth_of_key(names, &signature.domain_key()).await,
     };
     let replaced = match worth {
         Worth::Counts => return (output, described),
@@ -113,17 +114,14 @@ fn distrust_signature(signature: &Signature) -> Reason {
 }
 
 /// What the key record must hold (RFC 6376 §3.6.1). The library has used the same record a moment ago, so this is
-/// answered from the resolver's cache.
-async fn worth_of_key(resolver: &TokioResolver, signature: &Signature) -> Worth {
-    let Ok(name) = Name::from_str_relaxed(signature.domain_key()) else {
-        return Worth::DoesNotCount("no key");
+/// answered from memory.
+pub(crate) async fn worth_of_key(names: &Names, name: &str) -> Worth {
+    let answer = match names.lookup(name, RecordType::TXT).await {
+        Ok(answer) => answer,
+        Err(Absent::NoName | Absent::NoData) => return Worth::DoesNotCount("no key"),
+        Err(Absent::Temporary) => return Worth::Unknown,
     };
-    let lookup = match resolver.txt_lookup(name).await {
-        Ok(lookup) => lookup,
-        Err(error) if error.is_no_records_found() => return Worth::DoesNotCount("no key"),
-        Err(_) => return Worth::Unknown,
-    };
-    let record = lookup.answers().iter().find_map(|record| match &record.data {
+    let record = answer.iter().find_map(|data| match data {
         RData::TXT(txt) => {
             let text = txt.txt_data.concat();
             DomainKey::parse(&text).ok().map(|key| (text, key))
@@ -171,7 +169,7 @@ fn explain(result: &DkimResult) -> (DkimOutcome, Reason) {
 }
 
 /// Our words for the library's errors. Its own may quote what the sender wrote.
-fn why(error: &Error) -> &'static str {
+pub(crate) fn why(error: &Error) -> &'static str {
     match error {
         Error::Dns(DnsError::Resolver(_)) => "key lookup failed for now",
         Error::Dns(DnsError::RecordNotFound(_)) => "no key",
@@ -184,6 +182,10 @@ fn why(error: &Error) -> &'static str {
         Error::Dkim(DkimError::SignatureExpired) => "signature expired",
         Error::Dkim(DkimError::SignatureLength) => "only a part of the body is signed",
         Error::Dkim(_) => "unsupported signature",
+        Error::Arc(ArcError::FailedBodyHashMatch) => "body hash did not verify",
+        Error::Arc(ArcError::SignatureExpired) => "signature expired",
+        Error::Arc(ArcError::InvalidCV) => "a sealer found the chain broken",
+        Error::Arc(_) => "the chain is not whole",
         _ => "unusable signature",
     }
 }

@@ -4,15 +4,23 @@
 //! [`Verifier`] fetches the facts, [`Report::verdict`] judges them and is pure. The library that does the protocols
 //! is named in this crate alone. Not here: ARC, aggregate reports, and what content looks like.
 
+mod arc;
+mod authres;
 mod dkim;
+mod names;
 mod report;
 mod results;
+mod seal;
 mod sign;
+mod spf;
+mod txt;
 mod verify;
 
 pub use report::{
-    Dkim, DkimOutcome, Dmarc, DmarcOutcome, Policy, Report, Spf, SpfCheck, SpfOutcome, Verdict,
+    Arc, ArcOutcome, Dkim, DkimOutcome, Dmarc, DmarcOutcome, Policy, Published, Report, Sealer,
+    Spf, SpfCheck, SpfOutcome, Verdict,
 };
-pub use results::strip_own_results;
+pub use results::{strip_own_results, submission_results};
+pub use seal::{Attested, Sealing, seal};
 pub use sign::{KeyAlgorithm, NewKey, SignError, SigningKey, generate_key, sign};
 pub use verify::Verifier;

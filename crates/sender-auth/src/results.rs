@@ -2,8 +2,15 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
-use crate::report::{Dkim, DkimOutcome, DmarcOutcome, Report, SpfCheck, SpfOutcome};
+use letterlock_address::ReversePath;
+
+use crate::authres;
+use crate::report::{ArcOutcome, Dkim, Report, Spf, SpfCheck, Verdict};
+
+/// The name of the field that says why a message is in Junk.
+const QUARANTINE: &str = "X-Letterlock-Quarantine";
 
 /// Values longer than this are cut: none that is real is longer than a domain name.
 const LONGEST_VALUE: usize = 253;
@@ -23,15 +30,21 @@ impl Report {
         for signature in &self.dkim {
             dkim(&mut text, signature);
         }
+        let arc = match self.arc.outcome {
+            ArcOutcome::None => None,
+            ArcOutcome::Pass => Some("pass"),
+            // RFC 8617 §10.1 knows no temporary error.
+            ArcOutcome::Fail | ArcOutcome::TempError => Some("fail"),
+        };
+        if let Some(outcome) = arc {
+            result(&mut text, "arc", outcome, self.arc.reason);
+        }
         if let Some(domain) = &self.dmarc.domain {
-            let outcome = match self.dmarc.outcome {
-                DmarcOutcome::None => "none",
-                DmarcOutcome::Pass => "pass",
-                DmarcOutcome::Fail => "fail",
-                DmarcOutcome::TempError => "temperror",
-                DmarcOutcome::PermError => "permerror",
-            };
-            result(&mut text, "dmarc", outcome, None);
+            result(&mut text, "dmarc", self.dmarc.outcome.as_str(), None);
+            if let Some(sealer) = &self.dmarc.overridden_by {
+                let reason = format!("overridden by the ARC chain of {sealer}");
+                property(&mut text, "reason", &reason);
+            }
             property(&mut text, "header.from", domain);
             if let Some(policy) = self.dmarc.policy {
                 property(&mut text, "policy.dmarc", policy.as_str());
@@ -43,32 +56,65 @@ impl Report {
         text.push_str("\r\n");
         text
     }
+
+    /// The field that says why a message is in Junk, with its final CRLF; `None` unless the verdict is to quarantine.
+    pub fn quarantine_field(verdict: &Verdict) -> Option<String> {
+        let Verdict::Quarantine { reason } = verdict else { return None };
+        let text: String = reason.chars().filter(|c| matches!(c, ' '..='~')).collect();
+        Some(format!("{QUARANTINE}: {text}\r\n"))
+    }
+}
+
+impl Spf {
+    /// The `Received-SPF` field (RFC 7208 §9.1) about the identity that counts, with its final CRLF; empty if there was
+    /// nothing to check.
+    pub fn received(
+        &self,
+        hostname: &str,
+        client: IpAddr,
+        helo: &str,
+        reverse_path: &ReversePath,
+    ) -> String {
+        let Some(check) = self.identity() else { return String::new() };
+        let identity = if self.mail_from.is_some() { "mailfrom" } else { "helo" };
+        let mut text = format!("Received-SPF: {}", check.outcome.as_str());
+        let client = client.to_canonical().to_string();
+        let path = reverse_path.to_string();
+        let pairs = [
+            ("receiver", hostname),
+            ("client-ip", &client),
+            ("identity", identity),
+            ("envelope-from", &path),
+            ("helo", helo),
+        ];
+        for (name, held) in pairs {
+            property(&mut text, name, held);
+            text.push(';');
+        }
+        text.push_str("\r\n");
+        text
+    }
+}
+
+/// The Authentication-Results field of a message that one of our people submitted: nothing but that they were logged in,
+/// and in whose name they send (RFC 8601 §2.7.4).
+pub fn submission_results(hostname: &str, reverse_path: &ReversePath) -> String {
+    let mut text = format!("Authentication-Results: {}", value(hostname));
+    result(&mut text, "auth", "pass", None);
+    if let Some(mailbox) = reverse_path.mailbox() {
+        property(&mut text, "smtp.mailfrom", &mailbox.to_string());
+    }
+    text.push_str("\r\n");
+    text
 }
 
 fn spf(text: &mut String, check: &SpfCheck, identity: &str) {
-    let outcome = match check.outcome {
-        SpfOutcome::None => "none",
-        SpfOutcome::Neutral => "neutral",
-        SpfOutcome::Pass => "pass",
-        SpfOutcome::Fail => "fail",
-        SpfOutcome::SoftFail => "softfail",
-        SpfOutcome::TempError => "temperror",
-        SpfOutcome::PermError => "permerror",
-    };
-    result(text, "spf", outcome, None);
+    result(text, "spf", check.outcome.as_str(), None);
     property(text, identity, &check.domain);
 }
 
 fn dkim(text: &mut String, signature: &Dkim) {
-    let outcome = match signature.outcome {
-        DkimOutcome::Pass => "pass",
-        DkimOutcome::Fail => "fail",
-        DkimOutcome::Neutral => "neutral",
-        DkimOutcome::Policy => "policy",
-        DkimOutcome::PermError => "permerror",
-        DkimOutcome::TempError => "temperror",
-    };
-    result(text, "dkim", outcome, signature.reason);
+    result(text, "dkim", signature.outcome.as_str(), signature.reason);
     let properties = [
         ("header.d", signature.domain.as_deref()),
         ("header.s", signature.selector.as_deref()),
@@ -121,7 +167,8 @@ fn value(held: &str) -> Cow<'_, str> {
 }
 
 /// Removes every `Authentication-Results` field that names `hostname` as its author (RFC 8601 §5), and those that are
-/// malformed and mention it where the author stands. Everything else stays octet for octet.
+/// malformed and mention it where the author stands; and every field by which this server says why a message is in Junk.
+/// Everything else stays octet for octet.
 pub fn strip_own_results<'m>(message: &'m [u8], hostname: &str) -> Cow<'m, [u8]> {
     let mut kept: Option<Vec<u8>> = None;
     let mut position = 0;
@@ -164,47 +211,26 @@ fn claims(field: &[u8], hostname: &str) -> bool {
     let Some(colon) = field.iter().position(|b| *b == b':') else {
         return false;
     };
-    if !field[..colon].trim_ascii().eq_ignore_ascii_case(b"Authentication-Results") {
+    let name = field[..colon].trim_ascii();
+    if name.eq_ignore_ascii_case(QUARANTINE.as_bytes()) {
+        return true;
+    }
+    if !name.eq_ignore_ascii_case(b"Authentication-Results") {
         return false;
     }
     let body = String::from_utf8_lossy(&field[colon + 1..]);
-    match author(&body) {
-        Author::Tokens(tokens) => tokens
-            .split_ascii_whitespace()
-            .any(|token| token.trim_end_matches('.').eq_ignore_ascii_case(hostname)),
-        Author::Malformed => body.to_ascii_lowercase().contains(&hostname.to_ascii_lowercase()),
+    // RFC 8601 §2.2: a version may follow the name.
+    match authres::parts(&body) {
+        Some(parts) => parts.first().is_some_and(|words| {
+            let ours = |text: &str| {
+                let name = text.split('/').next().unwrap_or(text);
+                name.trim_end_matches('.').eq_ignore_ascii_case(hostname)
+            };
+            // A name in pieces is ours too: somebody's reader may put it together.
+            words.iter().any(|word| ours(word)) || ours(&words.concat())
+        }),
+        None => body.to_ascii_lowercase().contains(&hostname.to_ascii_lowercase()),
     }
-}
-
-/// What stands before the first semicolon.
-enum Author {
-    /// Its words, without comments and quotes.
-    Tokens(String),
-    /// A comment or a quoted string does not end.
-    Malformed,
-}
-
-fn author(body: &str) -> Author {
-    let mut tokens = String::new();
-    let mut depth = 0_usize;
-    let mut quoted = false;
-    let mut characters = body.chars();
-    while let Some(c) = characters.next() {
-        match (c, quoted, depth) {
-            ('\\', true, _) => tokens.extend(characters.next()),
-            ('\\', false, 1..) => drop(characters.next()),
-            ('"', _, 0) => quoted = !quoted,
-            ('(', false, _) => {
-                depth += 1;
-                tokens.push(' ');
-            }
-            (')', false, 1..) => depth -= 1,
-            (';', false, 0) => return Author::Tokens(tokens),
-            (c, _, 0) => tokens.push(c),
-            _ => {}
-        }
-    }
-    if quoted || depth > 0 { Author::Malformed } else { Author::Tokens(tokens) }
 }
 
 #[cfg(test)]
@@ -212,7 +238,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::{Dmarc, Policy, Spf};
+    use crate::report::{Arc, DkimOutcome, Dmarc, DmarcOutcome, Policy, SpfOutcome};
 
     const OWN: &str = "mx.example.org";
 
@@ -235,7 +261,9 @@ mod tests {
                 outcome: DmarcOutcome::Pass,
                 domain: Some(domain.to_owned()),
                 policy: Some(Policy::Reject),
+                ..Dmarc::none(None)
             },
+            arc: Arc::default(),
             from_domain: Some(domain.to_owned()),
         }
     }
@@ -255,6 +283,7 @@ mod tests {
             spf: Spf::default(),
             dkim: vec![],
             dmarc: Dmarc::none(None),
+            arc: Arc::default(),
             from_domain: None,
         };
         assert_eq!(
@@ -290,6 +319,10 @@ mod tests {
             "Authentication-Results: mx.example.org(c); x",
             "Authentication-Results: (open mx.example.org; dkim=pass",
             "Authentication-Results: \"open MX.example.org; dkim=pass",
+            "Authentication-Results: mx.example.org/1; dkim=pass",
+            "Authentication-Results: mx . example . org; dkim=pass",
+            "Authentication-Results: mx(c).(d)example(e).org; dkim=pass",
+            "x-letterlock-quarantine: nobody's business",
         ] {
             assert!(stripped(field), "{field}");
         }
@@ -308,6 +341,48 @@ mod tests {
         ] {
             assert!(!stripped(field), "{field}");
         }
+    }
+
+    #[test]
+    fn what_spf_found_has_a_field_of_its_own() {
+        let path: ReversePath = "\"a b\"@a.test".parse().expect("a path");
+        let client = "::ffff:192.0.2.1".parse().expect("an address");
+        assert_eq!(
+            report("a.test").spf.received(OWN, client, "mail.a.test", &path),
+            "Received-SPF: pass receiver=mx.example.org; client-ip=192.0.2.1;\r\n\
+             \t identity=mailfrom; envelope-from=\"\\\"a b\\\"@a.test\"; helo=mail.a.test;\r\n"
+        );
+        assert_eq!(Spf::default().received(OWN, client, "x", &ReversePath::Null), "");
+        let odd =
+            report("a.test").spf.received(OWN, client, "[x]\r\nX: y; b=c", &ReversePath::Null);
+        assert!(odd.contains("helo=\"[x]??X: y; b=c\";"), "{odd}");
+    }
+
+    #[test]
+    fn an_override_is_told() {
+        let mut report = report("a.test");
+        report.dmarc.outcome = DmarcOutcome::Fail;
+        assert!(matches!(report.verdict(), Verdict::Reject { .. }));
+        report.arc.outcome = ArcOutcome::Pass;
+        report.dmarc.overridden_by = Some("lists.test".into());
+        assert_eq!(report.verdict(), Verdict::Accept);
+        let field = report.authentication_results(OWN);
+        assert!(field.contains("\r\n\tarc=pass;\r\n\tdmarc=fail reason=\"overridden by the ARC chain of lists.test\""), "{field}");
+    }
+
+    #[test]
+    fn submissions_and_quarantine() {
+        let path: ReversePath = "ann@a.test".parse().expect("a path");
+        assert_eq!(
+            submission_results(OWN, &path),
+            "Authentication-Results: mx.example.org;\r\n\tauth=pass smtp.mailfrom=\"ann@a.test\"\r\n"
+        );
+        let verdict = Verdict::Quarantine { reason: "DMARC policy of a.test is quarantine".into() };
+        assert_eq!(
+            Report::quarantine_field(&verdict).as_deref(),
+            Some("X-Letterlock-Quarantine: DMARC policy of a.test is quarantine\r\n")
+        );
+        assert_eq!(Report::quarantine_field(&Verdict::Accept), None);
     }
 
     proptest! {

@@ -127,7 +127,7 @@ impl SigningKey {
             .map_err(|_| SignError::Key)
     }
 
-    fn algorithm_name(&self) -> &'static str {
+    pub(crate) fn algorithm_name(&self) -> &'static str {
         match &self.0 {
             Pair::Rsa(_) => "rsa-sha256",
             Pair::Ed25519(_) => "ed25519-sha256",
@@ -143,16 +143,13 @@ impl SigningKey {
         selector: &str,
         now: Timestamp,
     ) -> Result<String, SignError> {
-        let label = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
-        if selector.is_empty() || selector.len() > 200 || !selector.bytes().all(label) {
-            return Err(SignError::Selector);
-        }
+        check_selector(selector)?;
         let (fields, body) = split(message);
-        let (names, mut signed) = select(&fields)?;
+        let (names, signed) = select(&fields, &[])?;
         let algorithm = self.algorithm_name();
         let seconds = now.as_second().max(0);
         let body_hash = STANDARD.encode(hash_body(body));
-        let mut header = format!(
+        let header = format!(
             "DKIM-Signature: v=1; a={algorithm}; c=relaxed/relaxed; d={domain};\r\n\
              \ts={selector}; t={seconds};\r\n\
              \th={};\r\n\
@@ -160,7 +157,16 @@ impl SigningKey {
              \tb=",
             names.join(":\r\n\t ")
         );
-        // RFC 6376 §3.7: the field itself comes last, with an empty `b=` and without its CRLF.
+        self.finish(header, signed)
+    }
+
+    /// Signs what a field covers and then the field itself, with an empty `b=` and without its CRLF (RFC 6376 §3.7),
+    /// and gives the whole field.
+    pub(crate) fn finish(
+        &self,
+        mut header: String,
+        mut signed: Vec<u8>,
+    ) -> Result<String, SignError> {
         let (name, value) = header.split_once(':').ok_or(SignError::Crypto)?;
         relax_field(name.as_bytes(), value.as_bytes(), &mut signed);
         let signature = STANDARD.encode(self.raw(&signed)?);
@@ -199,10 +205,17 @@ pub fn sign(
     SigningKey::from_pkcs8(private)?.sign(message, domain, selector, now)
 }
 
-type Field<'m> = (&'m [u8], &'m [u8]);
+pub(crate) fn check_selector(selector: &str) -> Result<(), SignError> {
+    let label = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
+    let good = !selector.is_empty() && selector.len() <= 200 && selector.bytes().all(label);
+    if good { Ok(()) } else { Err(SignError::Selector) }
+}
+
+/// A field's name and value.
+pub(crate) type Field<'m> = (&'m [u8], &'m [u8]);
 
 /// The fields of the header as name and value (with its folds, without its final CRLF), and the body.
-fn split(message: &[u8]) -> (Vec<Field<'_>>, &[u8]) {
+pub(crate) fn split(message: &[u8]) -> (Vec<Field<'_>>, &[u8]) {
     let mut fields = Vec::new();
     let mut rest = message;
     while !rest.is_empty() {
@@ -230,10 +243,14 @@ fn split(message: &[u8]) -> (Vec<Field<'_>>, &[u8]) {
 
 /// The names for `h=` and the canonical text of the fields, in the order in which a verifier takes them: of each name
 /// the lowest field first (RFC 6376 §5.4.2).
-fn select(fields: &[Field<'_>]) -> Result<(Vec<&'static str>, Vec<u8>), SignError> {
+/// `more` are signed where they occur, as are [`SIGNED`].
+pub(crate) fn select(
+    fields: &[Field<'_>],
+    more: &[&'static str],
+) -> Result<(Vec<&'static str>, Vec<u8>), SignError> {
     let mut names = Vec::new();
     let mut signed = Vec::new();
-    for name in SEALED.iter().chain(&SIGNED) {
+    for name in SEALED.iter().chain(&SIGNED).chain(more) {
         let mut found = false;
         for (held, value) in fields.iter().rev() {
             if held.trim_ascii().eq_ignore_ascii_case(name.as_bytes()) {
@@ -254,7 +271,7 @@ fn select(fields: &[Field<'_>]) -> Result<(Vec<&'static str>, Vec<u8>), SignErro
 }
 
 /// RFC 6376 §3.4.2, without the CRLF.
-fn relax_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn relax_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend(name.trim_ascii().iter().map(u8::to_ascii_lowercase));
     out.push(b':');
     let mut space = false;
@@ -277,7 +294,7 @@ fn relax_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 
 /// The SHA-256 of the relaxed body (RFC 6376 §3.4.4): runs of blanks are one space, none ends a line, and empty lines
 /// at the end are left out.
-fn hash_body(body: &[u8]) -> [u8; 32] {
+pub(crate) fn hash_body(body: &[u8]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     let mut empty_lines = 0_usize;
     let mut line = Vec::with_capacity(128);

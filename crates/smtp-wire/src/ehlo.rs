@@ -36,9 +36,11 @@ impl Extensions {
     pub const ENHANCED_STATUS_CODES: Self = Self(1 << 10);
     /// LIMITS (RFC 9422).
     pub const LIMITS: Self = Self(1 << 11);
+    /// FUTURERELEASE (RFC 4865).
+    pub const FUTURERELEASE: Self = Self(1 << 12);
 
     /// Keyword of each, in the order in which a server offers them.
-    const KEYWORDS: [(Self, &'static str); 12] = [
+    const KEYWORDS: [(Self, &'static str); 13] = [
         (Self::PIPELINING, "PIPELINING"),
         (Self::SIZE, "SIZE"),
         (Self::STARTTLS, "STARTTLS"),
@@ -50,6 +52,7 @@ impl Extensions {
         (Self::DSN, "DSN"),
         (Self::SMTPUTF8, "SMTPUTF8"),
         (Self::REQUIRETLS, "REQUIRETLS"),
+        (Self::FUTURERELEASE, "FUTURERELEASE"),
         (Self::LIMITS, "LIMITS"),
     ];
 
@@ -133,6 +136,23 @@ impl Limits {
     }
 }
 
+/// How far ahead a message may be released: the words behind FUTURERELEASE (RFC 4865 §3).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HoldLimits {
+    /// Most seconds of HOLDFOR.
+    pub interval: u32,
+    /// Latest time of HOLDUNTIL, as RFC 3339 writes it.
+    pub until: String,
+}
+
+impl HoldLimits {
+    /// Reads `interval SP date-time`; `None` if one is missing or the first is no number.
+    fn parse<'a>(mut words: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let interval = words.next()?.parse().ok()?;
+        Some(Self { interval, until: words.next()?.to_owned() })
+    }
+}
+
 /// Everything a server tells about itself in its reply to EHLO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capabilities {
@@ -144,6 +164,8 @@ pub struct Capabilities {
     pub auth: Vec<String>,
     /// The numbers behind LIMITS.
     pub limits: Limits,
+    /// What stands behind FUTURERELEASE.
+    pub hold: Option<HoldLimits>,
 }
 
 impl Capabilities {
@@ -157,8 +179,8 @@ impl Capabilities {
         self.auth.iter().any(|offered| offered.eq_ignore_ascii_case(mechanism))
     }
 
-    /// The reply to EHLO: the server's name, then one line for each extension. AUTH without a mechanism and LIMITS
-    /// without a number are left out, as they would be malformed.
+    /// The reply to EHLO: the server's name, then one line for each extension. AUTH without a mechanism, LIMITS
+    /// without a number and FUTURERELEASE without its bounds are left out, as they would be malformed.
     pub fn to_reply(&self, hostname: &str) -> Reply {
         let mut reply = Reply::plain(250, hostname.to_owned());
         for (extension, keyword) in self.extensions.keywords() {
@@ -177,6 +199,10 @@ impl Capabilities {
                         .into_iter()
                         .filter_map(|(name, value)| Some((name, value?)));
                     line.extend(set.map(|(name, value)| format!(" {name}={value}")));
+                }
+                Extensions::FUTURERELEASE => {
+                    let Some(hold) = &self.hold else { continue };
+                    line.push_str(&format!(" {} {}", hold.interval, hold.until));
                 }
                 _ => {}
             }
@@ -213,6 +239,9 @@ impl Capabilities {
                 Extensions::LIMITS => {
                     capabilities.limits = Limits::parse(line.split([' ', '\t']).skip(1))
                 }
+                Extensions::FUTURERELEASE => {
+                    capabilities.hold = HoldLimits::parse(words.by_ref());
+                }
                 _ => {}
             }
         }
@@ -234,6 +263,7 @@ mod tests {
             max_size: Some(52_428_800),
             auth: vec!["PLAIN".into(), "LOGIN".into()],
             limits: Limits { rcpt_max: Some(100), ..Limits::default() },
+            hold: Some(HoldLimits { interval: 600, until: "2030-01-01T00:00:00Z".into() }),
         }
     }
 
@@ -247,13 +277,17 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("250-AUTH PLAIN LOGIN\r\n"), "{text}");
+        assert!(text.contains("250-FUTURERELEASE 600 2030-01-01T00:00:00Z\r\n"), "{text}");
         assert!(text.ends_with("250 LIMITS RCPTMAX=100\r\n"), "{text}");
     }
 
     #[test]
     fn what_would_be_malformed_is_left_out() {
         let capabilities = Capabilities {
-            extensions: Extensions::AUTH | Extensions::LIMITS | Extensions::SIZE,
+            extensions: Extensions::AUTH
+                | Extensions::LIMITS
+                | Extensions::SIZE
+                | Extensions::FUTURERELEASE,
             ..Capabilities::default()
         };
         assert_eq!(capabilities.to_reply("mx").lines, ["mx", "SIZE"]);

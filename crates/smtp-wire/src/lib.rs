@@ -16,6 +16,7 @@ pub mod header;
 pub mod line;
 pub mod reply;
 pub mod reply_parser;
+pub mod seven_bit;
 pub mod standard;
 pub mod xtext;
 
@@ -23,3 +24,4 @@ pub use command::{Command, CommandError};
 pub use ehlo::{Capabilities, Extensions};
 pub use reply::{EnhancedCode, Reply};
 pub use reply_parser::ReplyParser;
+pub use seven_bit::seven_bit;

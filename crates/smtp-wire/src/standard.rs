@@ -45,6 +45,10 @@ replies! {
     authenticated = 235 (2, 7, 0) "Authentication succeeded";
     /// Something of ours failed; nothing was accepted.
     try_later = 451 (4, 3, 0) "Temporary problem, please try again later";
+    /// The account has submitted as much as it may for now.
+    too_much_mail = 452 (4, 7, 1) "Too much mail from this account, please try again later";
+    /// The client asked for too many recipients that do not exist; it is told nothing about others.
+    recipient_put_off = 450 (4, 7, 1) "Too many unknown recipients, please try again later";
     /// No room to accept a message durably.
     disk_full = 452 (4, 3, 1) "Insufficient system storage, please try again later";
     /// The recipient's quota is used up.
@@ -69,6 +73,10 @@ replies! {
     hello_first = 503 (5, 5, 1) "Please send EHLO first";
     /// DATA without any accepted recipient (RFC 5321 §3.3).
     no_recipients = 554 (5, 5, 1) "No valid recipients";
+    /// A domain in a submission that is no full name (RFC 6409 §6.2).
+    domain_incomplete = 554 (5, 1, 2) "The domain is not a fully qualified name";
+    /// HOLDFOR or HOLDUNTIL beyond what FUTURERELEASE offers, in the past, or no time at all (RFC 4865 §4).
+    hold_out_of_range = 501 (5, 5, 4) "The time of release is not one that is offered";
     /// DATA or its like after BODY=BINARYMIME (RFC 3030 §3).
     binary_needs_bdat = 503 (5, 5, 1) "BODY=BINARYMIME needs BDAT";
     /// A command that exists but is not offered here.
@@ -91,12 +99,16 @@ replies! {
     auth_mechanism_unknown = 504 (5, 5, 4) "Authentication mechanism not supported";
     /// The local part does not exist in a domain of ours.
     no_such_user = 550 (5, 1, 1) "No such user here";
+    /// A return address (SRS) that is not of our making, or too old.
+    bad_return_address = 550 (5, 1, 1) "This return address was not made here or has expired";
     /// A recipient that is not ours, from a client that may not submit.
     relay_denied = 550 (5, 7, 1) "Relaying denied";
     /// The recipient exists and takes no mail.
     mailbox_disabled = 550 (5, 2, 1) "Mailbox disabled";
     /// The recipient exists and takes no mail for now.
     mailbox_unavailable = 450 (4, 2, 1) "Mailbox temporarily unavailable";
+    /// The recipient's quota has been used up for long, or the message is larger than all of it.
+    mailbox_full_for_long = 552 (5, 2, 2) "Mailbox is full";
     /// More octets than SIZE allows (RFC 1870 §6.2).
     message_too_big = 552 (5, 3, 4) "Message too big";
     /// Too many Received fields, or delivered to the same recipient before.
@@ -162,6 +174,29 @@ pub fn too_many_connections(hostname: &str) -> Reply {
     )
 }
 
+/// As many messages in one session as LIMITS allows (RFC 9422); the client may connect again.
+pub fn too_many_messages(hostname: &str) -> Reply {
+    Reply::new(
+        421,
+        enhanced(4, 7, 0),
+        format!("{hostname} enough messages in this session, please connect again"),
+    )
+}
+
+/// A message that was accepted before, when the client did not hear of it.
+pub fn accepted_before() -> Reply {
+    Reply::new(250, enhanced(2, 0, 0), "Accepted before")
+}
+
+/// A PROXY header from somebody who is not trusted with it; the connection is closed.
+pub fn not_a_proxy(hostname: &str) -> Reply {
+    Reply::new(
+        521,
+        enhanced(5, 7, 1),
+        format!("{hostname} takes no PROXY header from you; closing connection"),
+    )
+}
+
 /// Too many errors in one session; the connection is closed.
 pub fn too_many_errors(hostname: &str) -> Reply {
     Reply::new(421, enhanced(4, 7, 0), format!("{hostname} too many errors, closing connection"))
@@ -201,6 +236,9 @@ mod tests {
             too_many_errors("mx.example.org"),
             unavailable("mx.example.org"),
             not_http("mx.example.org"),
+            too_many_messages("mx.example.org"),
+            not_a_proxy("mx.example.org"),
+            accepted_before(),
         ]);
         for reply in replies {
             let class = reply.enhanced.unwrap().class;

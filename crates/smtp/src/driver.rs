@@ -3,21 +3,27 @@
 //! Replies are collected and sent when the input is used up, so a pipelining client
 //! (RFC 2920) costs one write a batch.
 
+mod transfer;
+
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::BytesMut;
+use jiff::Timestamp;
+use letterlock_login::sasl::{Ground, Proof};
 use letterlock_login::{Credential, LoginError, Peer, Protocol};
 use letterlock_mailbox::Handle;
 use letterlock_net::{NetError, Shutdown, Stream};
-use letterlock_smtp_wire::data::{BdatReader, DataFault, DataReader, DataState, LineRule, Summary};
+use letterlock_smtp_wire::data::BdatReader;
 use letterlock_smtp_wire::line::LineReader;
-use letterlock_smtp_wire::{EnhancedCode, Reply, standard};
+use letterlock_smtp_wire::{Reply, standard};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use zeroize::Zeroize;
 
-use crate::service::{Client, Received, Service};
-use crate::session::{Action, Hello, Session};
+use crate::retry::Unread;
+use crate::service::{Client, Service};
+use crate::session::{Action, Hello, Recipient, Session};
 use crate::spool::Spool;
 
 /// Octets read at once.
@@ -48,6 +54,10 @@ struct Driver<'a, S: Service> {
     since: Instant,
     /// The message that BDAT brings in pieces.
     chunks: Option<(BdatReader, Spool)>,
+    /// The last message's 250, as long as nothing has followed it.
+    unread: Option<Unread>,
+    /// Whose proof was right, until the client has heard ours.
+    proven: Option<letterlock_login::Session>,
 }
 
 /// How a dialogue ends without an error.
@@ -82,7 +92,10 @@ pub(crate) async fn run<S: Service>(service: &S, stream: Stream, ip: IpAddr, shu
 }
 
 impl<'a, S: Service> Driver<'a, S> {
-    fn new(service: &'a S, stream: Stream, session: Session, ip: IpAddr) -> Self {
+    fn new(service: &'a S, stream: Stream, mut session: Session, ip: IpAddr) -> Self {
+        if let Some(login) = service.login() {
+            session.set_ground(Ground::new(stream.channel_bindings(), login.salts()));
+        }
         let hello = Hello { name: String::new(), extended: false };
         Driver {
             service,
@@ -95,6 +108,8 @@ impl<'a, S: Service> Driver<'a, S> {
             output: Vec::new(),
             since: Instant::now(),
             chunks: None,
+            unread: None,
+            proven: None,
         }
     }
 
@@ -114,6 +129,7 @@ impl<'a, S: Service> Driver<'a, S> {
             let Some(action) = self.next_action(shutdown).await? else { continue };
             let after = match self.perform(action).await {
                 Ok(None) => {
+                    self.hold_back(shutdown).await;
                     self.since = Instant::now();
                     if !self.session.in_transaction() {
                         self.forget();
@@ -133,11 +149,28 @@ impl<'a, S: Service> Driver<'a, S> {
         }
     }
 
+    /// Waits before an answer that is to come late. Networks that are exempt from limits never wait.
+    async fn hold_back(&mut self, shutdown: &Shutdown) {
+        let delay = self.session.take_delay();
+        if delay == Duration::ZERO || self.service.connection().guard.is_exempt(self.client.ip) {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(delay) => {}
+            () = shutdown.draining() => {}
+        }
+    }
+
     /// The action that follows from the next line; `None` after more input was read.
     async fn next_action(&mut self, shutdown: &Shutdown) -> Result<Option<Action>, Ended> {
+        if !self.input.is_empty()
+            && let Some(unread) = self.unread.take()
+        {
+            unread.confirm();
+        }
         self.lines.set_limit(self.session.line_limit());
         let (consumed, line) = self.lines.feed(&self.input);
-        let action = line.map(|line| self.session.line(line));
+        let action = line.map(|line| self.session.line(line, Timestamp::now()));
         // It may have been a password.
         self.input[..consumed].zeroize();
         let _ = self.input.split_to(consumed);
@@ -164,6 +197,8 @@ impl<'a, S: Service> Driver<'a, S> {
 
     /// Carries an action out; `Some` when the dialogue ends with it.
     async fn perform(&mut self, action: Action) -> Result<Option<After>, Ended> {
+        // Whatever else the client says instead of acknowledging, it is not logged in.
+        let proven = self.proven.take();
         match action {
             Action::Send(reply) => self.queue(&reply),
             Action::Close(reply) => return Ok(Some(self.part(&reply))),
@@ -171,27 +206,43 @@ impl<'a, S: Service> Driver<'a, S> {
                 self.queue(&reply);
                 return Ok(Some(After::StartTls));
             }
+            Action::Prove(proof) => {
+                let action = self.prove(&proof).await;
+                return Ok(self.answer(action));
+            }
+            Action::Enter => {
+                self.client.login = proven;
+                let action = self.session.logged_in();
+                return Ok(self.answer(action));
+            }
             Action::Authenticate(credential) => {
                 let action = self.authenticate(&credential).await;
                 return Ok(self.answer(action));
             }
-            Action::Sender(path) => {
+            Action::Sender(mail) => {
                 self.begin();
                 let verdict =
-                    self.service.sender(&self.client, &path).map(|t| self.transaction = Some(t));
+                    self.service.sender(&self.client, &mail).map(|t| self.transaction = Some(t));
                 let action = self.session.sender(verdict);
                 return Ok(self.answer(action));
             }
-            Action::Recipient(path) => {
-                let verdict = self.service.recipient(&self.client, &path);
-                let action = self.session.recipient(verdict);
+            Action::Recipient(rcpt) => {
+                let verdict = match &mut self.transaction {
+                    Some(transaction) => {
+                        self.service.recipient(&self.client, transaction, &rcpt.path)
+                    }
+                    None => Err(standard::bad_sequence()),
+                };
+                let params = rcpt.params;
+                let action =
+                    self.session.recipient(verdict.map(|address| Recipient { address, params }));
                 return Ok(self.answer(action));
             }
             Action::Data(reply) => {
                 self.queue(&reply);
                 return self.data().await;
             }
-            Action::Chunk { size, last } => return self.chunk(size, last).await,
+            Action::Chunk { size, last, binary } => return self.chunk(size, last, binary).await,
             Action::Skip(size, reply) => {
                 self.skip(size).await?;
                 self.queue(&reply);
@@ -251,124 +302,18 @@ impl<'a, S: Service> Driver<'a, S> {
         }
     }
 
-    /// DATA: reads until the dot whatever is wrong, so that both sides agree on what follows.
-    async fn data(&mut self) -> Result<Option<After>, Ended> {
-        let connection = self.service.connection();
-        let mut reader = DataReader::new(connection.rules.message_size);
-        let mut spool = Spool::new(connection.spool.clone());
-        let mut broken = false;
-        loop {
-            let progress = reader.feed(&self.input, spool.buffer());
-            let _ = self.input.split_to(progress.consumed);
-            broken |= store(&mut spool, broken).await;
-            if progress.state == DataState::Done {
-                break;
-            }
-            self.read_data().await?;
-        }
-        self.whole(reader.summary(), spool, broken).await
-    }
-
-    /// BDAT: exactly `size` octets (RFC 3030 §2).
-    async fn chunk(&mut self, size: u64, last: bool) -> Result<Option<After>, Ended> {
-        let connection = self.service.connection();
-        let (mut reader, mut spool) = self.chunks.take().unwrap_or_else(|| {
-            let reader = BdatReader::new(connection.rules.message_size, LineRule::Crlf);
-            (reader, Spool::new(connection.spool.clone()))
-        });
-        let mut broken = false;
-        reader.chunk(size, last);
-        loop {
-            let progress = reader.feed(&self.input, spool.buffer());
-            let _ = self.input.split_to(progress.consumed);
-            broken |= store(&mut spool, broken).await;
-            if progress.state == DataState::Done {
-                break;
-            }
-            self.read_data().await?;
-        }
-        if last {
-            return self.whole(reader.summary(), spool, broken).await;
-        }
-        match reader.summary().fault {
-            None if !broken => {
-                self.chunks = Some((reader, spool));
-                self.queue(&standard::chunk_ok());
-                Ok(None)
-            }
-            fault => {
-                self.session.chunk_failed(last);
-                self.transaction = None;
-                Ok(self.refuse(fault))
-            }
-        }
-    }
-
-    /// Everything of the message is here.
-    async fn whole(
-        &mut self,
-        summary: Summary,
-        spool: Spool,
-        broken: bool,
-    ) -> Result<Option<After>, Ended> {
-        let (envelope, transaction) = (self.session.take_envelope(), self.transaction.take());
-        let (Some(envelope), Some(transaction)) = (envelope, transaction) else {
-            return Ok(self.conclude(standard::bad_sequence()));
+    async fn prove(&mut self, proof: &Proof) -> Action {
+        let Some(login) = self.service.login() else {
+            return self.session.login_failed(&LoginError::Rejected);
         };
-        if broken || summary.fault.is_some() {
-            return Ok(self.refuse(summary.fault));
-        }
-        // IMAP could give such a message out by BINARY alone (RFC 9051 §4.3.1).
-        if summary.nul {
-            return Ok(self.conclude(nul_in_message()));
-        }
-        let reply = match spool.finish().await {
-            Ok(body) => {
-                let message = Received { envelope, body, eight_bit: summary.eight_bit };
-                self.service.message(&self.client, transaction, message).await
+        let peer = Peer { ip: self.client.ip, protocol: Protocol::Submission };
+        match login.prove(proof, peer).await {
+            Ok(proven) => {
+                self.proven = Some(proven.session);
+                self.session.proven(&proven.challenge)
             }
-            Err(error) => {
-                tracing::error!(%error, "cannot read back a message from its temporary file");
-                standard::try_later()
-            }
-        };
-        Ok(self.conclude(reply))
-    }
-
-    /// The reply to a message, which may be one refusal too many.
-    fn conclude(&mut self, reply: Reply) -> Option<After> {
-        let action = self.session.outcome(reply);
-        self.answer(action)
-    }
-
-    /// Says why the data cannot be taken; without a fault the reason is on our side.
-    fn refuse(&mut self, fault: Option<DataFault>) -> Option<After> {
-        match fault {
-            None => self.conclude(standard::disk_full()),
-            Some(DataFault::TooBig) => self.conclude(standard::message_too_big()),
-            Some(DataFault::BareNewline) => Some(self.part(&standard::bare_newline())),
+            Err(error) => self.session.login_failed(&error),
         }
-    }
-
-    async fn skip(&mut self, size: u64) -> Result<(), Ended> {
-        let mut left = size;
-        loop {
-            let here = usize::try_from(left).unwrap_or(usize::MAX).min(self.input.len());
-            let _ = self.input.split_to(here);
-            left -= here as u64;
-            if left == 0 {
-                return Ok(());
-            }
-            self.read_data().await?;
-        }
-    }
-
-    async fn read_data(&mut self) -> Result<(), Ended> {
-        self.flush().await?;
-        let patience = self.service.connection().data_timeout;
-        timeout(patience, read_some(&mut self.stream, &mut self.input))
-            .await
-            .map_err(|_| Ended::Silent)?
     }
 
     fn queue(&mut self, reply: &Reply) {
@@ -399,29 +344,10 @@ async fn locked(mailbox: Option<Handle>) {
     }
 }
 
-fn nul_in_message() -> Reply {
-    Reply::new(554, EnhancedCode::new(5, 6, 0), "NUL is not allowed in a message")
-}
-
 async fn read_some(stream: &mut Stream, input: &mut BytesMut) -> Result<(), Ended> {
     input.reserve(READ);
     match stream.read_buf(input).await? {
         0 => Err(Ended::Io(std::io::ErrorKind::UnexpectedEof.into())),
         _ => Ok(()),
-    }
-}
-
-/// Moves what was received out of memory where that is due; true if it cannot be kept.
-async fn store(spool: &mut Spool, broken: bool) -> bool {
-    if broken {
-        spool.buffer().clear();
-        return true;
-    }
-    match spool.settle().await {
-        Ok(()) => false,
-        Err(error) => {
-            tracing::error!(%error, "cannot hold a message in a temporary file");
-            true
-        }
     }
 }

@@ -4,18 +4,19 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use letterlock_address::{Domain, Mailbox};
-use letterlock_smtp_wire::header;
+use letterlock_smtp_wire::header::{self, Edit, Field};
 use letterlock_vault::DeliveryId;
 use mail_parser::{HeaderName, MessageParser};
 
+use crate::addresses;
 use crate::received::date;
 
-/// Who a message says that it is from.
+/// Whom a field that is to name one person names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Author {
     /// One field with one address.
     One(Mailbox),
-    /// No From field.
+    /// No such field.
     Missing,
     /// Several fields or addresses, or none that can be read: a reader could show another
     /// author than the one that was checked.
@@ -24,21 +25,30 @@ pub(crate) enum Author {
 
 /// Finds the author.
 pub(crate) fn author(message: &[u8]) -> Author {
-    match header::count(message, "From") {
+    named(message, "From", HeaderName::From)
+}
+
+/// Finds who is said to have sent the message, if that is somebody else than its author (RFC 5322 §3.6.2).
+pub(crate) fn sender(message: &[u8]) -> Author {
+    named(message, "Sender", HeaderName::Sender)
+}
+
+fn named(message: &[u8], name: &str, header: HeaderName<'static>) -> Author {
+    match header::count(message, name) {
         0 => return Author::Missing,
         1 => {}
         _ => return Author::Unusable,
     }
     let section = &message[..header::section_length(message)];
     let parsed = MessageParser::new()
-        .header_address(HeaderName::From)
+        .header_address(header.clone())
         .default_header_ignore()
         .parse_headers(section);
     let mut addresses = parsed
         .as_ref()
-        .and_then(|parsed| parsed.from())
-        .map(|from| {
-            from.iter().filter_map(|address| address.address.as_deref()).collect::<Vec<_>>()
+        .and_then(|parsed| parsed.header(header)?.as_address())
+        .map(|found| {
+            found.iter().filter_map(|address| address.address.as_deref()).collect::<Vec<_>>()
         })
         .unwrap_or_default()
         .into_iter();
@@ -48,14 +58,30 @@ pub(crate) fn author(message: &[u8]) -> Author {
     }
 }
 
-/// Removes Bcc (also that of somebody who sent the message on, RFC 5322 §3.6.6) and adds Date and Message-ID where they are missing (RFC 6409 §8.2, §8.3).
-pub(crate) fn complete<'a>(
-    message: &'a [u8],
-    domain: &Domain,
-    id: DeliveryId,
-    now: Timestamp,
-) -> Cow<'a, [u8]> {
-    let without_bcc = header::remove(message, |field| field.is("Bcc") || field.is("Resent-Bcc"));
+/// What a message is completed with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Completion<'a> {
+    /// The author's domain: that of a new Message-ID and of addresses that have none.
+    pub(crate) domain: &'a Domain,
+    /// Who sends for the author, where that is to be told.
+    pub(crate) sender: Option<&'a Mailbox>,
+    /// The message's name here.
+    pub(crate) id: DeliveryId,
+    /// For a missing Date.
+    pub(crate) now: Timestamp,
+}
+
+/// Removes Bcc (also that of somebody who sent the message on, RFC 5322 §3.6.6), completes addresses that have no
+/// domain, and adds Sender, Date and Message-ID where they are missing (RFC 6409 §6.2, §8.1 to §8.3).
+pub(crate) fn complete<'a>(message: &'a [u8], with: &Completion<'_>) -> Cow<'a, [u8]> {
+    let Completion { domain, sender, id, now } = *with;
+    let edited = header::edit(message, |field| {
+        if field.is("Bcc") || field.is("Resent-Bcc") {
+            Edit::Remove
+        } else {
+            qualified(field, domain.as_str())
+        }
+    });
     let mut missing = String::new();
     if header::find(message, "Date").is_none() {
         missing.push_str(&format!("Date: {}\r\n", date(now)));
@@ -66,12 +92,28 @@ pub(crate) fn complete<'a>(
             id.to_string().to_ascii_lowercase()
         ));
     }
+    if let Some(sender) = sender {
+        missing.push_str(&format!("Sender: {sender}\r\n"));
+    }
     if missing.is_empty() {
-        return without_bcc;
+        return edited;
     }
     let mut completed = missing.into_bytes();
-    completed.extend_from_slice(&without_bcc);
+    completed.extend_from_slice(&edited);
     Cow::Owned(completed)
+}
+
+/// The fields whose addresses are completed. From and Sender are not among them: whose they are is not guessed.
+const ADDRESSES: [&str; 5] = ["To", "Cc", "Reply-To", "Resent-To", "Resent-Cc"];
+
+fn qualified(field: &Field<'_>, domain: &str) -> Edit {
+    if !ADDRESSES.iter().any(|name| field.is(name)) {
+        return Edit::Keep;
+    }
+    match addresses::complete(field.raw_value, domain) {
+        None => Edit::Keep,
+        Some(value) => Edit::Replace([field.name, b":", &value].concat()),
+    }
 }
 
 #[cfg(test)]
@@ -95,24 +137,31 @@ mod tests {
         assert_eq!(of("From: ann@example.test, bob@example.test\r\n\r\n"), Author::Unusable);
         assert_eq!(of("From: nobody\r\n\r\n"), Author::Unusable);
         assert_eq!(of("From:\r\n\r\n"), Author::Unusable);
+        let message = b"From: bob@example.test\r\nSender: ann@example.test\r\n\r\n";
+        assert_eq!(sender(message), ann);
+        assert_eq!(sender(b"From: bob@example.test\r\n\r\n"), Author::Missing);
+        assert_eq!(sender(b"Sender: a@b.test\r\nSender: a@b.test\r\n\r\n"), Author::Unusable);
     }
 
     #[test]
     fn what_is_missing_is_added_and_bcc_goes() {
         let (id, now) = (DeliveryId::generate(), Timestamp::from_second(1_700_000_000).unwrap());
         let domain = Domain::parse("example.test").unwrap();
-        let message = b"From: a@example.test\r\nBcc: b@example.test,\r\n c@example.test\r\nResent-Bcc: d@example.test\r\nSubject: s\r\n\r\nbody\r\n";
-        let completed =
-            String::from_utf8(complete(message, &domain, id, now).into_owned()).unwrap();
+        let ann = "ann@example.test".parse().unwrap();
+        let with = Completion { domain: &domain, sender: Some(&ann), id, now };
+        let message = b"From: a@example.test\r\nBcc: b@example.test,\r\n c@example.test\r\nResent-Bcc: d@example.test\r\nTo: bob, c@far.test\r\nSubject: bob\r\n\r\nbody\r\n";
+        let completed = String::from_utf8(complete(message, &with).into_owned()).unwrap();
         assert_eq!(
             completed,
             format!(
-                "Date: Tue, 14 Nov 2023 22:13:20 +0000\r\nMessage-ID: <{}@example.test>\r\nFrom: \
-                 a@example.test\r\nSubject: s\r\n\r\nbody\r\n",
+                "Date: Tue, 14 Nov 2023 22:13:20 +0000\r\nMessage-ID: <{}@example.test>\r\nSender: \
+                 ann@example.test\r\nFrom: a@example.test\r\nTo: bob@example.test, \
+                 c@far.test\r\nSubject: bob\r\n\r\nbody\r\n",
                 id.to_string().to_ascii_lowercase()
             )
         );
-        let whole = b"Date: x\r\nMessage-ID: <y>\r\n\r\nbody";
-        assert!(matches!(complete(whole, &domain, id, now), Cow::Borrowed(_)));
+        let whole = b"Date: x\r\nMessage-ID: <y>\r\nTo: bob@far.test\r\n\r\nbody";
+        let with = Completion { sender: None, ..with };
+        assert!(matches!(complete(whole, &with), Cow::Borrowed(_)));
     }
 }

@@ -7,23 +7,26 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use letterlock_address::{ForwardPath, Mailbox, ReversePath};
-use letterlock_delivery::{AcceptError, Folder, Incoming, Intake};
-use letterlock_directory::{Directory, Disabled, Resolution};
+use letterlock_address::{ForwardPath, Mailbox};
+use letterlock_delivery::{AcceptError, Folder, Incoming, Intake, Judged, RecipientDecision};
+use letterlock_directory::{Directory, Resolution};
 use letterlock_login::Login;
 use letterlock_net::{Shutdown, Stream};
-use letterlock_queue::Origin;
-use letterlock_sender_auth::{Spf, Verdict, Verifier, strip_own_results};
+use letterlock_queue::{BodyType, Origin};
+use letterlock_sender_auth::{Attested, Report, Spf, Verdict, Verifier, strip_own_results};
+use letterlock_smtp_wire::command::Mail;
 use letterlock_smtp_wire::{EnhancedCode, Reply, header, standard};
 use letterlock_vault::DeliveryId;
 use tokio::task::JoinHandle;
 
-use crate::driver;
 use crate::received::{self, Transmission};
 use crate::service::{Client, Connection, Received, Service};
+use crate::session::Recipient;
+use crate::{asked, driver, local};
 
 /// The listener for other servers.
 pub struct Inbound {
@@ -47,13 +50,17 @@ impl Inbound {
     }
 }
 
-/// The SPF lookup that MAIL began; it ends with the transaction.
-#[derive(Default)]
-pub(crate) struct Transaction(Option<JoinHandle<Spf>>);
+/// What MAIL began.
+pub(crate) struct Transaction {
+    /// The SPF lookup; it ends with the transaction.
+    spf: Option<JoinHandle<Spf>>,
+    /// What the client says of the message's size; 0 if nothing.
+    octets: u64,
+}
 
 impl Drop for Transaction {
     fn drop(&mut self) {
-        if let Some(lookup) = &self.0 {
+        if let Some(lookup) = &self.spf {
             lookup.abort();
         }
     }
@@ -70,16 +77,37 @@ impl Service for Inbound {
         None
     }
 
-    fn sender(&self, client: &Client, path: &ReversePath) -> Result<Transaction, Reply> {
-        let Some(verifier) = self.verifier.clone() else { return Ok(Transaction::default()) };
-        let (ip, helo, path) = (client.ip, client.hello.name.clone(), path.clone());
-        Ok(Transaction(Some(tokio::spawn(async move { verifier.spf(ip, &helo, &path).await }))))
+    fn sender(&self, client: &Client, mail: &Mail) -> Result<Transaction, Reply> {
+        let spf = self.verifier.clone().map(|verifier| {
+            let (ip, helo, path) = (client.ip, client.hello.name.clone(), mail.path.clone());
+            tokio::spawn(async move { verifier.spf(ip, &helo, &path).await })
+        });
+        Ok(Transaction { spf, octets: mail.params.size.unwrap_or(0) })
     }
 
-    fn recipient(&self, _: &Client, path: &ForwardPath) -> Result<Mailbox, Reply> {
+    fn recipient(
+        &self,
+        client: &Client,
+        transaction: &mut Transaction,
+        path: &ForwardPath,
+    ) -> Result<Mailbox, Reply> {
+        let (guard, now) = (&self.connection.guard, Instant::now());
+        if guard.recipients_put_off(client.ip, now).is_some() {
+            return Err(standard::recipient_put_off());
+        }
         let snapshot = self.directory.snapshot();
         let (mailbox, resolution) = match path {
-            ForwardPath::Mailbox(mailbox) => (mailbox.clone(), snapshot.resolve(mailbox)),
+            ForwardPath::Mailbox(mailbox) => {
+                match self.intake.recipient(&snapshot, mailbox) {
+                    RecipientDecision::Resolved(resolution) => (mailbox.clone(), resolution),
+                    // What was passed on from here comes back, to be sent on to its sender.
+                    RecipientDecision::Returns(_) => return Ok(mailbox.clone()),
+                    RecipientDecision::BadReturn(_) => {
+                        guard.unknown_recipient(client.ip, now);
+                        return Err(standard::bad_return_address());
+                    }
+                }
+            }
             // RFC 5321 §4.5.1: without a domain it is ours.
             ForwardPath::Postmaster => {
                 snapshot.resolve_postmaster().ok_or_else(standard::no_such_user)?
@@ -87,7 +115,12 @@ impl Service for Inbound {
         };
         match resolution {
             Resolution::NotLocal => Err(standard::relay_denied()),
-            other => local(&other).map(|()| mailbox),
+            Resolution::NoSuchUser => {
+                guard.unknown_recipient(client.ip, now);
+                Err(standard::no_such_user())
+            }
+            other => local::takes(&other, self.connection.room.as_deref(), transaction.octets)
+                .map(|()| mailbox),
         }
     }
 
@@ -99,48 +132,68 @@ impl Service for Inbound {
     ) -> Reply {
         let id = DeliveryId::generate();
         let (ip, from) = (client.ip, &message.envelope.reverse_path);
-        tracing::info!(delivery = %id, %ip, %from, octets = message.body.len(), tls = client.tls.is_some(), "received");
+        tracing::info!(delivery = %id, %ip, %from, octets = message.body.len(), tls = client.tls.as_deref(), "received");
         if let Some(reply) = self.looping(&message) {
             tracing::info!(delivery = %id, "message refused: it goes round in circles");
             return reply;
         }
-        let (folder, results) = match self.judge(id, &mut transaction, &message).await {
-            Ok(judged) => judged,
-            Err(reply) => return reply,
-        };
-        let body = self.traced(client, id, &message, &results);
+        let Found { folder, fields, attested } =
+            match self.judge(id, client, &mut transaction, &message).await {
+                Ok(found) => found,
+                Err(reply) => return reply,
+            };
+        let body = self.traced(client, id, &message, &fields);
         let incoming = Incoming {
             id,
             received_at: Timestamp::now(),
             origin: Origin::Inbound,
             smtputf8: message.envelope.params.smtputf8,
-            eight_bit: message.eight_bit,
+            eight_bit: message.body_type != BodyType::SevenBit,
+            asked: asked::asked(&message),
             reverse_path: message.envelope.reverse_path,
-            recipients: message.envelope.recipients,
+            recipients: asked::recipients(message.envelope.recipients),
             body,
             folder,
+            attested,
         };
         accepted(id, self.intake.accept(incoming).await)
     }
 }
 
+/// What follows from where a message is from, if it is taken.
+struct Found {
+    folder: Folder,
+    /// The fields that say so.
+    fields: String,
+    /// What is sealed into copies that are passed on.
+    attested: Option<Attested>,
+}
+
 impl Inbound {
-    /// Verifies where the message is from and does what follows from it: a folder and the
-    /// Authentication-Results field, or a refusal.
+    /// Verifies where the message is from and does what follows from it, which may be a refusal.
     async fn judge(
         &self,
         id: DeliveryId,
+        client: &Client,
         transaction: &mut Transaction,
         message: &Received,
-    ) -> Result<(Folder, String), Reply> {
+    ) -> Result<Found, Reply> {
         let hostname = &self.connection.rules.hostname;
-        let (Some(verifier), Some(spf)) = (&self.verifier, transaction.0.as_mut()) else {
+        let (Some(verifier), Some(spf)) = (&self.verifier, transaction.spf.as_mut()) else {
             // RFC 8601 §2.2: no method was tried.
-            return Ok((Folder::Inbox, format!("Authentication-Results: {hostname}; none\r\n")));
+            let fields = format!("Authentication-Results: {hostname}; none\r\n");
+            return Ok(Found { folder: Folder::Inbox, fields, attested: None });
         };
         let spf = spf.await.map_err(|_| standard::try_later())?;
         let report = verifier.verify(&message.body, spf).await;
-        let folder = match report.verdict() {
+        let (verdict, reverse_path) = (report.verdict(), &message.envelope.reverse_path);
+        let recipients = message.envelope.recipients.iter().map(|recipient| &recipient.address);
+        let privacy = self.intake.privacy(&self.directory.snapshot(), recipients);
+        let judged =
+            Judged { id, client: client.ip, reverse_path, report: &report, verdict: &verdict };
+        self.intake.judged(privacy, &judged);
+        let reason = Report::quarantine_field(&verdict).unwrap_or_default();
+        let folder = match verdict {
             Verdict::Accept => Folder::Inbox,
             Verdict::Quarantine { reason } => {
                 tracing::info!(delivery = %id, %reason, "message goes to Junk");
@@ -155,7 +208,10 @@ impl Inbound {
                 return Err(Reply::new(451, EnhancedCode::new(4, 7, 0), reason));
             }
         };
-        Ok((folder, report.authentication_results(hostname)))
+        let results = report.authentication_results(hostname);
+        let spf = report.spf.received(hostname, client.ip, &client.hello.name, reverse_path);
+        let attested = Some(report.attested(hostname));
+        Ok(Found { folder, fields: format!("{reason}{results}{spf}"), attested })
     }
 
     /// Mail that has been here before, or nearly everywhere (RFC 5321 §6.3).
@@ -167,7 +223,7 @@ impl Inbound {
                     .envelope
                     .recipients
                     .iter()
-                    .any(|recipient| recipient.canonical() == seen.canonical())
+                    .any(|recipient| recipient.address.canonical() == seen.canonical())
             });
         (been_here || header::received_count(&message.body) > self.received_hops)
             .then(standard::mail_loop)
@@ -199,24 +255,10 @@ impl Inbound {
 }
 
 /// The recipient, if there is one only.
-pub(crate) fn only(recipients: &[Mailbox]) -> Option<String> {
+pub(crate) fn only(recipients: &[Recipient]) -> Option<String> {
     match recipients {
-        [one] => Some(one.to_string()),
+        [one] => Some(one.address.to_string()),
         _ => None,
-    }
-}
-
-/// Whether a local address takes mail.
-pub(crate) fn local(resolution: &Resolution) -> Result<(), Reply> {
-    match resolution {
-        Resolution::NoSuchUser => Err(standard::no_such_user()),
-        Resolution::Disabled(Disabled::Defer) => Err(standard::mailbox_unavailable()),
-        Resolution::Disabled(Disabled::Refuse) => Err(standard::mailbox_disabled()),
-        Resolution::Disabled(Disabled::Discard)
-        | Resolution::Account(_)
-        | Resolution::Aliased(_)
-        | Resolution::Waiting
-        | Resolution::NotLocal => Ok(()),
     }
 }
 

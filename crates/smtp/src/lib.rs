@@ -7,16 +7,21 @@
 //!
 //! A message is accepted by `delivery::Intake`; when the client reads 250 it is durable.
 
+mod addresses;
+mod asked;
 mod driver;
 mod fixup;
 mod inbound;
+mod local;
 mod received;
+mod retry;
 mod service;
 pub mod session;
 mod spool;
 mod submission;
 
 pub use inbound::Inbound;
-pub use service::Connection;
+pub use retry::{LostReplies, Retries};
+pub use service::{Connection, Room};
 pub use spool::SpoolRules;
 pub use submission::Submission;

@@ -20,7 +20,7 @@ pub(crate) struct Transmission<'a> {
     pub(crate) extended: bool,
     /// The message has SMTPUTF8 (RFC 6531 §4.3).
     pub(crate) utf8: bool,
-    /// What TLS there is, in words.
+    /// What TLS there is: version, cipher suite, and key exchange if it is known, in words.
     pub(crate) tls: Option<&'a str>,
     /// Somebody logged in.
     pub(crate) authenticated: bool,
@@ -45,10 +45,19 @@ pub(crate) fn field(t: &Transmission<'_>) -> String {
         let _ = write!(field, "\r\n\tfor <{recipient}>");
     }
     if let Some(tls) = t.tls {
-        let _ = write!(field, "\r\n\t({tls})");
+        field.push_str(&tls_clause(tls));
     }
     let _ = write!(field, ";\r\n\t{}\r\n", date(t.at));
     field
+}
+
+/// The clauses "tls" and "group" with IANA's names (RFC 8314 §4.3), and the version as a comment: for it there is none.
+fn tls_clause(description: &str) -> String {
+    let mut words = description.split(' ');
+    let version = words.next().unwrap_or_default();
+    let suite = words.next().map(|suite| format!("tls {suite} ")).unwrap_or_default();
+    let group = words.next().map(|group| format!("group {group} ")).unwrap_or_default();
+    format!("\r\n\t{suite}{group}({version})")
 }
 
 /// The registered "with" keyword (RFC 3848, RFC 6531 §4.3).
@@ -84,7 +93,7 @@ mod tests {
             hostname: "mx.example.test",
             extended: true,
             utf8: false,
-            tls: Some("TLS1.3"),
+            tls: Some("TLS1.3 TLS_AES_256_GCM_SHA384 X25519MLKEM768"),
             authenticated: false,
             id,
             only_recipient: Some("ann@example.test"),
@@ -94,8 +103,13 @@ mod tests {
             field(&transmission),
             format!(
                 "Received: from mx.example.org ([192.0.2.1])\r\n\tby mx.example.test with ESMTPS id {id}\r\n\tfor \
-                 <ann@example.test>\r\n\t(TLS1.3);\r\n\tTue, 14 Nov 2023 22:13:20 +0000\r\n"
+                 <ann@example.test>\r\n\ttls TLS_AES_256_GCM_SHA384 group X25519MLKEM768 (TLS1.3);\r\n\tTue, 14 Nov 2023 22:13:20 +0000\r\n"
             )
+        );
+        transmission.tls = Some("TLS1.2 TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384");
+        assert!(
+            field(&transmission)
+                .contains("\r\n\ttls TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384 (TLS1.2);")
         );
         transmission.tls = None;
         transmission.extended = false;

@@ -5,11 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use letterlock_address::{ForwardPath, Mailbox, ReversePath};
+use jiff::Timestamp;
+use letterlock_address::{ForwardPath, Mailbox};
+use letterlock_directory::QuotaVerdict;
+use letterlock_guard::Guard;
 use letterlock_login::Login;
 use letterlock_net::{Audience, Tls};
+use letterlock_queue::BodyType;
 use letterlock_smtp_wire::Reply;
+use letterlock_smtp_wire::command::Mail;
+use letterlock_vault::AccountId;
 
+use crate::retry::Retries;
 use crate::session::{Envelope, Hello, Rules};
 use crate::spool::SpoolRules;
 
@@ -29,6 +36,19 @@ pub struct Connection {
     pub command_timeout: Duration,
     /// Patience with the next octets of message data (RFC 5321 §4.5.3.2.5).
     pub data_timeout: Duration,
+    /// Counts what clients do, and knows who is exempt from limits.
+    pub guard: Arc<Guard>,
+    /// Recognises the retry of a message whose 250 was lost. `None`: such a message is filed again.
+    pub retries: Option<Retries>,
+    /// Who has room for mail. `None`: everybody.
+    pub room: Option<Arc<dyn Room>>,
+}
+
+/// Whether accounts here have room for mail.
+pub trait Room: Send + Sync {
+    /// The verdict on a message of `octets` for one account; 0 if its size is not known. Asked at RCPT: from memory,
+    /// without waiting.
+    fn verdict(&self, account: AccountId, octets: u64, now: Timestamp) -> QuotaVerdict;
 }
 
 /// Who is at the other end, as far as it is known.
@@ -43,12 +63,13 @@ pub(crate) struct Client {
 pub(crate) struct Received {
     pub(crate) envelope: Envelope,
     pub(crate) body: Bytes,
-    pub(crate) eight_bit: bool,
+    /// As it was found, whatever was announced.
+    pub(crate) body_type: BodyType,
 }
 
 /// What differs between port 25 and submission.
 pub(crate) trait Service: Send + Sync {
-    /// What is learned at MAIL and needed at the end of the message.
+    /// What is learned at MAIL and needed until the end of the message.
     type Transaction: Send;
 
     /// The listener's settings.
@@ -56,9 +77,14 @@ pub(crate) trait Service: Send + Sync {
     /// Who checks credentials, if anybody does.
     fn login(&self) -> Option<&Login>;
     /// MAIL: may this sender send? Must not wait.
-    fn sender(&self, client: &Client, path: &ReversePath) -> Result<Self::Transaction, Reply>;
+    fn sender(&self, client: &Client, mail: &Mail) -> Result<Self::Transaction, Reply>;
     /// RCPT: the recipient's address, or a refusal. Must not wait.
-    fn recipient(&self, client: &Client, path: &ForwardPath) -> Result<Mailbox, Reply>;
+    fn recipient(
+        &self,
+        client: &Client,
+        transaction: &mut Self::Transaction,
+        path: &ForwardPath,
+    ) -> Result<Mailbox, Reply>;
     /// The end of the message: what becomes of it.
     fn message(
         &self,

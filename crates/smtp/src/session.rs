@@ -5,40 +5,19 @@
 //! reports the outcome by a method. One machine serves port 25 and submission; [`Rules`]
 //! say in what they differ.
 
-use letterlock_address::{ForwardPath, Mailbox, ReversePath};
-use letterlock_login::sasl::{Exchange, Mechanism, SaslError, Step};
+mod offer;
+mod rules;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use letterlock_login::sasl::{self, Exchange, Ground, Proof, SaslError, Step};
 use letterlock_login::{Credential, LoginError};
-use letterlock_smtp_wire::command::{Command, InitialResponse, Mail, MailParams, Rcpt};
-use letterlock_smtp_wire::ehlo::{Capabilities, Extensions};
+use letterlock_smtp_wire::command::{Command, InitialResponse, Mail, Rcpt};
 use letterlock_smtp_wire::line::LineError;
 use letterlock_smtp_wire::{Reply, standard};
 
-/// What a listener allows.
-#[derive(Clone, Debug)]
-pub struct Rules {
-    /// Our name in greetings and replies.
-    pub hostname: String,
-    /// Whether clients log in here.
-    pub access: Access,
-    /// Largest message, in octets.
-    pub message_size: u64,
-    /// Most recipients of one message.
-    pub recipients: usize,
-    /// Errors (5xx replies and failed logins) after which the session is ended.
-    pub errors: u32,
-}
-
-/// Who may do what on a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Port 25: anybody, to local recipients, and nobody logs in.
-    Anybody,
-    /// Submission: after AUTH, which needs TLS unless `cleartext` allows it without.
-    LoggedIn {
-        /// Passwords may be sent without TLS (loopback only; the configuration sees to it).
-        cleartext: bool,
-    },
-}
+pub use rules::{Access, Envelope, Hello, Recipient, Rules, Tarpit};
 
 /// What the driver is to do.
 #[derive(Debug)]
@@ -49,10 +28,14 @@ pub enum Action {
     StartTls(Reply),
     /// Ask `login`, then call [`Session::logged_in`] or [`Session::login_failed`].
     Authenticate(Credential),
+    /// Ask `login`, then call [`Session::proven`] or [`Session::login_failed`].
+    Prove(Proof),
+    /// The client has acknowledged what `login` gave for its proof: call [`Session::logged_in`].
+    Enter,
     /// Look the sender up, then call [`Session::sender`].
-    Sender(ReversePath),
+    Sender(Mail),
     /// Look the recipient up, then call [`Session::recipient`].
-    Recipient(ForwardPath),
+    Recipient(Rcpt),
     /// Send the reply, read until the dot, then call [`Session::take_envelope`].
     Data(Reply),
     /// Read this many octets of the message; with `last`, the message is whole then.
@@ -61,31 +44,13 @@ pub enum Action {
         size: u64,
         /// Whether they are the last ones.
         last: bool,
+        /// Whether they may be any octets, and not lines only.
+        binary: bool,
     },
     /// Read and forget this many octets, then send the reply.
     Skip(u64, Reply),
     /// Send a reply and close.
     Close(Reply),
-}
-
-/// What is known about a message before its content.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Envelope {
-    /// Where bounces go.
-    pub reverse_path: ReversePath,
-    /// BODY=, SMTPUTF8 and the like.
-    pub params: MailParams,
-    /// Who gets it, as accepted.
-    pub recipients: Vec<Mailbox>,
-}
-
-/// How the client introduced itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
-    /// Its name, as it gave it.
-    pub name: String,
-    /// EHLO, and not HELO.
-    pub extended: bool,
 }
 
 #[derive(Debug)]
@@ -94,8 +59,10 @@ enum State {
     Ready,
     /// A SASL exchange is under way.
     Sasl(Exchange),
+    /// The server has proved itself, and the client is to say that it has heard.
+    Proven,
     /// MAIL is waiting for the driver's word.
-    Mail(ReversePath, MailParams),
+    Mail(Envelope),
     /// MAIL was accepted.
     Envelope(Envelope),
     /// BDAT has begun: only BDAT and RSET may follow.
@@ -109,10 +76,16 @@ enum State {
 pub struct Session {
     rules: Rules,
     tls: bool,
+    /// What SASL stands on here.
+    ground: Ground,
     logged_in: bool,
     hello: Option<Hello>,
     state: State,
     errors: u32,
+    /// Transactions begun.
+    messages: u32,
+    /// How long the answer that was given last is to be held back.
+    delay: Duration,
 }
 
 impl Session {
@@ -121,14 +94,30 @@ impl Session {
     pub fn new(rules: Rules, tls: bool) -> (Session, Reply) {
         let greeting = standard::greeting(&rules.hostname);
         (
-            Session { rules, tls, logged_in: false, hello: None, state: State::Ready, errors: 0 },
+            Session {
+                rules,
+                tls,
+                ground: Ground::default(),
+                logged_in: false,
+                hello: None,
+                state: State::Ready,
+                errors: 0,
+                messages: 0,
+                delay: Duration::ZERO,
+            },
             greeting,
         )
     }
 
     /// The session after STARTTLS: everything learned before is forgotten (RFC 3207 §4.2).
     pub fn after_tls(self) -> Session {
-        Session { tls: true, logged_in: false, hello: None, state: State::Ready, ..self }
+        let (ground, state) = (Ground::default(), State::Ready);
+        Session { tls: true, ground, logged_in: false, hello: None, state, ..self }
+    }
+
+    /// Which SASL mechanisms there are on this connection; without it, those that send a password.
+    pub fn set_ground(&mut self, ground: Ground) {
+        self.ground = ground;
     }
 
     /// What the client called itself, if it has.
@@ -141,6 +130,11 @@ impl Session {
         matches!(self.state, State::Mail(..) | State::Envelope(_) | State::Chunks(_))
     }
 
+    /// How long the driver is to wait before it sends what it was told last. Says so once.
+    pub fn take_delay(&mut self) -> Duration {
+        std::mem::take(&mut self.delay)
+    }
+
     /// The longest line that makes sense now.
     pub fn line_limit(&self) -> usize {
         use letterlock_smtp_wire::line::{AUTH_LIMIT, EXTENDED_LIMIT};
@@ -148,12 +142,12 @@ impl Session {
     }
 
     /// Takes a line, or what was wrong with it.
-    pub fn line(&mut self, line: Result<&[u8], LineError>) -> Action {
+    pub fn line(&mut self, line: Result<&[u8], LineError>, now: Timestamp) -> Action {
         let action = match line {
             Err(error) if error.is_fatal() => return Action::Close(standard::bare_newline()),
             Err(error) => {
                 // An exchange that was answered like this is over (RFC 4954 §4).
-                if matches!(self.state, State::Sasl(_)) {
+                if matches!(self.state, State::Sasl(_) | State::Proven) {
                     self.state = State::Ready;
                 }
                 Action::Send(match error {
@@ -162,16 +156,23 @@ impl Session {
                 })
             }
             Ok(line) => match std::mem::replace(&mut self.state, State::Ready) {
+                State::Proven => self.acknowledge(line),
                 State::Sasl(exchange) => {
                     self.sasl(exchange.respond(std::str::from_utf8(line).unwrap_or("?")))
                 }
                 state => {
                     self.state = state;
-                    self.parse(line)
+                    self.parse(line, now)
                 }
             },
         };
         self.counted(action)
+    }
+
+    /// `login` accepted the proof; `challenge` proves the server in turn (RFC 5802 §5).
+    pub fn proven(&mut self, challenge: &str) -> Action {
+        self.state = State::Proven;
+        Action::Send(standard::auth_challenge(challenge))
     }
 
     /// `login` accepted.
@@ -194,14 +195,13 @@ impl Session {
 
     /// The driver's word on MAIL: `Err` refuses.
     pub fn sender(&mut self, verdict: Result<(), Reply>) -> Action {
-        let State::Mail(reverse_path, params) = std::mem::replace(&mut self.state, State::Ready)
-        else {
+        let State::Mail(envelope) = std::mem::replace(&mut self.state, State::Ready) else {
             return Action::Send(standard::bad_sequence());
         };
         match verdict {
             Ok(()) => {
-                self.state =
-                    State::Envelope(Envelope { reverse_path, params, recipients: Vec::new() });
+                self.messages = self.messages.saturating_add(1);
+                self.state = State::Envelope(envelope);
                 Action::Send(standard::sender_ok())
             }
             Err(reply) => self.counted(Action::Send(reply)),
@@ -209,14 +209,15 @@ impl Session {
     }
 
     /// The driver's word on RCPT: the address as it is to be used, or a refusal.
-    pub fn recipient(&mut self, verdict: Result<Mailbox, Reply>) -> Action {
+    pub fn recipient(&mut self, verdict: Result<Recipient, Reply>) -> Action {
         let State::Envelope(envelope) = &mut self.state else {
             return Action::Send(standard::bad_sequence());
         };
         match verdict {
             Ok(recipient) => {
-                // The same recipient twice is one delivery (RFC 5321 §3.3 leaves it to us).
-                if !envelope.recipients.contains(&recipient) {
+                // The same recipient twice is one delivery (RFC 5321 §3.3 leaves it to us), with what was asked for it
+                // first.
+                if !envelope.recipients.iter().any(|other| other.address == recipient.address) {
                     envelope.recipients.push(recipient);
                 }
                 Action::Send(standard::recipient_ok())
@@ -243,22 +244,22 @@ impl Session {
         self.state = if last { State::Ready } else { State::Broken };
     }
 
-    fn parse(&mut self, line: &[u8]) -> Action {
+    fn parse(&mut self, line: &[u8], now: Timestamp) -> Action {
         match Command::parse(line, self.offered()) {
-            Ok(command) => self.command(command),
+            Ok(command) => self.command(command, now),
             Err(error) => Action::Send(error.reply()),
         }
     }
 
-    fn command(&mut self, command: Command) -> Action {
+    fn command(&mut self, command: Command, now: Timestamp) -> Action {
         let reply = match command {
-            Command::Ehlo(name) => return self.hello_command(name.as_str(), true),
-            Command::Helo(name) => return self.hello_command(name.as_str(), false),
+            Command::Ehlo(name) => return self.ehlo(name.as_str(), now),
+            Command::Helo(name) => return self.helo(name.as_str()),
             Command::StartTls => return self.start_tls(),
             Command::Auth { mechanism, initial } => {
                 return self.auth(&mechanism, initial.as_ref().map(InitialResponse::as_str));
             }
-            Command::Mail(Mail { path, params }) => return self.mail(path, params),
+            Command::Mail(mail) => return self.mail(mail, now),
             Command::Rcpt(rcpt) => return self.rcpt(rcpt),
             Command::Data => return self.data(),
             Command::Bdat { size, last } => return self.bdat(size, last),
@@ -271,20 +272,22 @@ impl Session {
             Command::Help(_) => standard::help(),
             Command::Expn(_) => standard::not_implemented(),
             Command::Quit => return Action::Close(standard::closing(&self.rules.hostname)),
+            Command::Proxy => return Action::Close(standard::not_a_proxy(&self.rules.hostname)),
             Command::Http => return Action::Close(standard::not_http(&self.rules.hostname)),
         };
         Action::Send(reply)
     }
 
-    fn hello_command(&mut self, name: &str, extended: bool) -> Action {
+    fn ehlo(&mut self, name: &str, now: Timestamp) -> Action {
         self.state = State::Ready;
-        self.hello = Some(Hello { name: name.to_owned(), extended });
-        let hostname = &self.rules.hostname;
-        Action::Send(if extended {
-            self.capabilities().to_reply(hostname)
-        } else {
-            standard::hello(hostname)
-        })
+        self.hello = Some(Hello { name: name.to_owned(), extended: true });
+        Action::Send(self.capabilities(now).to_reply(&self.rules.hostname))
+    }
+
+    fn helo(&mut self, name: &str) -> Action {
+        self.state = State::Ready;
+        self.hello = Some(Hello { name: name.to_owned(), extended: false });
+        Action::Send(standard::hello(&self.rules.hostname))
     }
 
     fn start_tls(&mut self) -> Action {
@@ -303,12 +306,22 @@ impl Session {
             _ if self.hello.is_none() => standard::hello_first(),
             // Once only, and not within a transaction (RFC 4954 §4).
             _ if self.logged_in || !matches!(self.state, State::Ready) => standard::bad_sequence(),
-            _ => match Mechanism::parse(mechanism) {
-                Some(mechanism) => return self.sasl(Exchange::start(mechanism, initial)),
+            _ => match self.ground.mechanism(mechanism) {
+                Some(mechanism) => {
+                    return self.sasl(Exchange::start(mechanism, initial, &self.ground));
+                }
                 None => standard::auth_mechanism_unknown(),
             },
         };
         Action::Send(reply)
+    }
+
+    fn acknowledge(&self, line: &[u8]) -> Action {
+        match sasl::acknowledged(std::str::from_utf8(line).unwrap_or("?")) {
+            Ok(()) => Action::Enter,
+            Err(SaslError::Cancelled) => Action::Send(standard::auth_cancelled()),
+            Err(_) => Action::Send(standard::auth_malformed()),
+        }
     }
 
     fn sasl(&mut self, step: Step) -> Action {
@@ -318,32 +331,54 @@ impl Session {
                 Action::Send(standard::auth_challenge(&challenge))
             }
             Step::Done(credential) => Action::Authenticate(credential),
+            Step::Prove(proof) => Action::Prove(proof),
             Step::Failed(SaslError::Cancelled) => Action::Send(standard::auth_cancelled()),
             Step::Failed(_) => Action::Send(standard::auth_malformed()),
         }
     }
 
-    fn mail(&mut self, path: ReversePath, params: MailParams) -> Action {
+    fn mail(&mut self, mail: Mail, now: Timestamp) -> Action {
         let needs_login = matches!(self.rules.access, Access::LoggedIn { .. }) && !self.logged_in;
         let reply = match self.state {
             _ if self.hello.is_none() => standard::hello_first(),
             _ if needs_login && !self.may_auth() => standard::tls_required(),
             _ if needs_login => standard::auth_required(),
-            State::Ready | State::Broken
-                if params.size.is_some_and(|size| size > self.rules.message_size) =>
-            {
-                standard::message_too_big()
-            }
-            State::Ready | State::Broken if path.needs_smtputf8() && !params.smtputf8 => {
-                standard::utf8_needs_extension()
-            }
-            State::Ready | State::Broken => {
-                self.state = State::Mail(path.clone(), params);
-                return Action::Sender(path);
-            }
+            State::Ready | State::Broken => match self.envelope(&mail, now) {
+                // RFC 9422 §4: a client that goes on beyond MAILMAX has to connect again.
+                Ok(_) if self.messages >= self.rules.messages => {
+                    return Action::Close(standard::too_many_messages(&self.rules.hostname));
+                }
+                Ok(envelope) => {
+                    self.state = State::Mail(envelope);
+                    return Action::Sender(mail);
+                }
+                Err(reply) => reply,
+            },
             _ => standard::bad_sequence(),
         };
         Action::Send(reply)
+    }
+
+    /// What can be said about MAIL from the command alone.
+    fn envelope(&self, Mail { path, params }: &Mail, now: Timestamp) -> Result<Envelope, Reply> {
+        if params.size.is_some_and(|size| size > self.rules.message_size) {
+            return Err(standard::message_too_big());
+        }
+        if path.needs_smtputf8() && !params.smtputf8 {
+            return Err(standard::utf8_needs_extension());
+        }
+        let hold_until = match (&params.hold, self.rules.future_release) {
+            (Some(hold), Some(most)) => {
+                Some(rules::release(hold, now, most).ok_or_else(standard::hold_out_of_range)?)
+            }
+            _ => None,
+        };
+        Ok(Envelope {
+            reverse_path: path.clone(),
+            params: params.clone(),
+            hold_until,
+            recipients: Vec::new(),
+        })
     }
 
     fn rcpt(&mut self, rcpt: Rcpt) -> Action {
@@ -354,7 +389,7 @@ impl Session {
             State::Envelope(envelope) if rcpt.non_ascii && !envelope.params.smtputf8 => {
                 standard::utf8_needs_extension()
             }
-            State::Envelope(_) => return Action::Recipient(rcpt.path),
+            State::Envelope(_) => return Action::Recipient(rcpt),
             _ => standard::bad_sequence(),
         };
         Action::Send(reply)
@@ -364,6 +399,10 @@ impl Session {
         match &self.state {
             State::Envelope(envelope) if envelope.recipients.is_empty() => {
                 Action::Send(standard::no_recipients())
+            }
+            // RFC 3030 §3: DATA cannot carry it. BDAT may still follow.
+            State::Envelope(envelope) if envelope.is_binary() => {
+                Action::Send(standard::binary_needs_bdat())
             }
             State::Envelope(_) => Action::Data(standard::start_data()),
             _ => Action::Send(standard::bad_sequence()),
@@ -376,8 +415,9 @@ impl Session {
             State::Envelope(envelope) | State::Chunks(envelope)
                 if !envelope.recipients.is_empty() =>
             {
+                let binary = envelope.is_binary();
                 self.state = State::Chunks(envelope);
-                Action::Chunk { size, last }
+                Action::Chunk { size, last, binary }
             }
             State::Envelope(envelope) => {
                 self.state = State::Envelope(envelope);
@@ -405,50 +445,11 @@ impl Session {
     /// One error more: a client that is only probing is sent away.
     fn strike(&mut self, action: Action) -> Action {
         self.errors += 1;
+        self.delay = self.rules.tarpit.delay(self.errors);
         if self.errors > self.rules.errors {
             Action::Close(standard::too_many_errors(&self.rules.hostname))
         } else {
             action
-        }
-    }
-
-    fn may_auth(&self) -> bool {
-        match self.rules.access {
-            Access::Anybody => false,
-            Access::LoggedIn { cleartext } => self.tls || cleartext,
-        }
-    }
-
-    /// The extensions whose parameters are understood now: HELO brings none.
-    fn offered(&self) -> Extensions {
-        match &self.hello {
-            Some(hello) if hello.extended => self.extensions(),
-            _ => Extensions::NONE,
-        }
-    }
-
-    fn extensions(&self) -> Extensions {
-        let mut extensions = Extensions::PIPELINING
-            | Extensions::SIZE
-            | Extensions::EIGHT_BIT_MIME
-            | Extensions::SMTPUTF8
-            | Extensions::CHUNKING
-            | Extensions::ENHANCED_STATUS_CODES;
-        if !self.tls {
-            extensions = extensions | Extensions::STARTTLS;
-        }
-        if self.may_auth() {
-            extensions = extensions | Extensions::AUTH;
-        }
-        extensions
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            extensions: self.extensions(),
-            max_size: Some(self.rules.message_size),
-            auth: Mechanism::ALL.iter().map(|m| m.name().to_owned()).collect(),
-            ..Capabilities::default()
         }
     }
 }

@@ -1,28 +1,32 @@
 //! Submission (RFC 6409), ports 587 and 465: mail from our people, to anybody.
 //!
-//! Whoever is logged in sends in a name of their own only, in the envelope and in From.
-//! What the client left out is added, Bcc is taken out, and the message is signed.
+//! Whoever is logged in sends in a name of their own only, in the envelope, in From and in Sender, and so much in an
+//! hour and a day. What the client left out is added, Bcc is taken out, and the message is signed.
+//!
+//! `AUTH=` on MAIL is taken and has no effect: who submitted is known from the login (RFC 4954 §5).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use letterlock_address::{Domain, ForwardPath, Mailbox, ReversePath};
+use letterlock_address::{ForwardPath, Mailbox};
 use letterlock_delivery::{Folder, Incoming, Intake};
-use letterlock_directory::{Account, Directory, Resolution};
+use letterlock_directory::{Account, Directory, Resolution, Target};
 use letterlock_login::Login;
 use letterlock_net::{Shutdown, Stream};
-use letterlock_queue::Origin;
+use letterlock_queue::{BodyType, Origin};
 use letterlock_sender_auth::sign;
+use letterlock_smtp_wire::command::Mail;
 use letterlock_smtp_wire::{EnhancedCode, Reply, header, standard};
 use letterlock_vault::DeliveryId;
 
-use crate::driver;
-use crate::fixup::{self, Author};
-use crate::inbound::{accepted, local, only};
+use crate::fixup::{self, Author, Completion};
+use crate::inbound::{accepted, only};
 use crate::received::{self, Transmission};
 use crate::service::{Client, Connection, Received, Service};
+use crate::{asked, driver, local};
 
 /// The listener for our people's mail programs.
 pub struct Submission {
@@ -45,8 +49,25 @@ impl Submission {
     }
 }
 
+/// What MAIL began.
+pub(crate) struct Transaction {
+    account: Arc<Account>,
+    /// Recipients that were accepted.
+    recipients: u32,
+    /// What the client says of the message's size; 0 if nothing.
+    octets: u64,
+}
+
+/// In whose name a message goes out.
+struct Names {
+    /// The author.
+    from: Mailbox,
+    /// Who sent it for the author, if that is to be told.
+    sender: Option<Mailbox>,
+}
+
 impl Service for Submission {
-    type Transaction = Arc<Account>;
+    type Transaction = Transaction;
 
     fn connection(&self) -> &Connection {
         &self.connection
@@ -56,7 +77,7 @@ impl Service for Submission {
         Some(&self.login)
     }
 
-    fn sender(&self, client: &Client, path: &ReversePath) -> Result<Arc<Account>, Reply> {
+    fn sender(&self, client: &Client, Mail { path, params }: &Mail) -> Result<Transaction, Reply> {
         let account = &logged_in(client).ok_or_else(standard::auth_required)?.account;
         let snapshot = self.directory.snapshot();
         // A null reverse-path is for notifications that mail programs send (RFC 3798).
@@ -64,27 +85,45 @@ impl Service for Submission {
             Some(mailbox) if !snapshot.may_send_as(account.id, mailbox) => {
                 Err(standard::sender_not_owned())
             }
-            _ => Ok(account.clone()),
+            _ => {
+                let octets = params.size.unwrap_or(0);
+                let transaction = Transaction { account: account.clone(), recipients: 0, octets };
+                self.has_room_for(client, &transaction).map(|()| transaction)
+            }
         }
     }
 
-    fn recipient(&self, _: &Client, path: &ForwardPath) -> Result<Mailbox, Reply> {
+    fn recipient(
+        &self,
+        client: &Client,
+        transaction: &mut Transaction,
+        path: &ForwardPath,
+    ) -> Result<Mailbox, Reply> {
         let snapshot = self.directory.snapshot();
-        match path {
-            ForwardPath::Mailbox(mailbox) => {
-                local(&snapshot.resolve(mailbox)).map(|()| mailbox.clone())
-            }
+        let (mailbox, resolution) = match path {
+            ForwardPath::Mailbox(mailbox) => (mailbox.clone(), snapshot.resolve(mailbox)),
             ForwardPath::Postmaster => {
-                let (mailbox, resolution): (Mailbox, Resolution) =
-                    snapshot.resolve_postmaster().ok_or_else(standard::no_such_user)?;
-                local(&resolution).map(|()| mailbox)
+                snapshot.resolve_postmaster().ok_or_else(standard::no_such_user)?
             }
+        };
+        // RFC 6409 §6.2: what is no full name is not guessed.
+        let domain = &mailbox.domain;
+        if resolution == Resolution::NotLocal
+            && !domain.is_literal()
+            && !domain.as_str().contains('.')
+        {
+            return Err(standard::domain_incomplete());
         }
+        local::takes(&resolution, self.connection.room.as_deref(), transaction.octets)?;
+        self.has_room_for(client, transaction)?;
+        transaction.recipients += 1;
+        Ok(mailbox)
     }
 
-    async fn message(&self, client: &Client, account: Arc<Account>, message: Received) -> Reply {
+    async fn message(&self, client: &Client, transaction: Transaction, message: Received) -> Reply {
+        let account = transaction.account;
         let id = DeliveryId::generate();
-        tracing::info!(delivery = %id, account = %account.id, ip = %client.ip, octets = message.body.len(), "submitted");
+        tracing::info!(delivery = %id, account = %account.id, ip = %client.ip, octets = message.body.len(), tls = client.tls.as_deref(), "submitted");
         if header::received_count(&message.body) > self.received_hops {
             return standard::mail_loop();
         }
@@ -92,11 +131,17 @@ impl Service for Submission {
         if logged_in(client).is_none() {
             return standard::auth_required();
         }
-        let author = match self.author(&account, &message) {
-            Ok(author) => author,
+        let names = match self.names(&account, &message) {
+            Ok(names) => names,
             Err(reply) => return reply,
         };
-        let body = match self.completed(client, id, &author.domain, &message).await {
+        // Counted now: sessions side by side must not each pass under the limit.
+        let recipients = u32::try_from(message.envelope.recipients.len()).unwrap_or(u32::MAX);
+        let (guard, name) = (&self.connection.guard, account.id.to_string());
+        if guard.submit(client.ip, &name, recipients, Instant::now()).is_err() {
+            return too_much_mail(&account);
+        }
+        let body = match self.completed(client, id, &names, &message).await {
             Ok(body) => body,
             Err(reply) => return reply,
         };
@@ -105,33 +150,59 @@ impl Service for Submission {
             received_at: Timestamp::now(),
             origin: Origin::Submission { account: account.id },
             smtputf8: message.envelope.params.smtputf8,
-            eight_bit: message.eight_bit,
+            eight_bit: message.body_type != BodyType::SevenBit,
+            asked: asked::asked(&message),
             reverse_path: message.envelope.reverse_path,
-            recipients: message.envelope.recipients,
+            recipients: asked::recipients(message.envelope.recipients),
             body,
             folder: Folder::Inbox,
+            attested: None,
         };
         accepted(id, self.intake.accept(incoming).await)
     }
 }
 
 impl Submission {
-    /// Exactly one author, who is the sender (RFC 6409 §8.1).
-    fn author(&self, account: &Account, message: &Received) -> Result<Mailbox, Reply> {
-        match fixup::author(&message.body) {
-            Author::One(author) if self.directory.snapshot().may_send_as(account.id, &author) => {
-                Ok(author)
+    /// Whether the account may send one message more, with one recipient more than were accepted.
+    fn has_room_for(&self, client: &Client, transaction: &Transaction) -> Result<(), Reply> {
+        let Transaction { account, recipients, .. } = transaction;
+        let (guard, name) = (&self.connection.guard, account.id.to_string());
+        guard
+            .may_submit(client.ip, &name, recipients.saturating_add(1), Instant::now())
+            .map_err(|_| too_much_mail(account))
+    }
+
+    /// Exactly one author, whose name is the sender's own, and nobody else's name in Sender (RFC 6409 §8.1).
+    fn names(&self, account: &Account, message: &Received) -> Result<Names, Reply> {
+        let snapshot = self.directory.snapshot();
+        let own = |mailbox: &Mailbox| snapshot.may_send_as(account.id, mailbox);
+        let from = match fixup::author(&message.body) {
+            Author::One(author) if own(&author) => author,
+            Author::One(_) => return Err(standard::sender_not_owned()),
+            Author::Missing => return Err(bad_header("The message has no From field")),
+            Author::Unusable => {
+                return Err(bad_header("The message must have one From field with one address"));
             }
-            Author::One(_) => Err(standard::sender_not_owned()),
-            Author::Missing => {
-                Err(Reply::new(550, EnhancedCode::new(5, 6, 0), "The message has no From field"))
+        };
+        let sender = match fixup::sender(&message.body) {
+            Author::One(sender) if own(&sender) => None,
+            Author::One(_) => return Err(standard::sender_not_owned()),
+            Author::Unusable => {
+                return Err(bad_header("The message may have one Sender field with one address"));
             }
-            Author::Unusable => Err(Reply::new(
-                550,
-                EnhancedCode::new(5, 6, 0),
-                "The message must have one From field with one address",
-            )),
-        }
+            // RFC 5322 §3.6.2: due where the author is a group, of which one has sent it.
+            Author::Missing => match snapshot.resolve(&from) {
+                Resolution::Aliased(targets)
+                    if targets.iter().any(
+                        |target| matches!(target, Target::Account(member) if *member != account.id),
+                    ) =>
+                {
+                    Some(account.address.clone())
+                }
+                _ => None,
+            },
+        };
+        Ok(Names { from, sender })
     }
 
     /// The message as it is to go out: completed, traced, signed.
@@ -139,7 +210,7 @@ impl Submission {
         &self,
         client: &Client,
         id: DeliveryId,
-        domain: &Domain,
+        names: &Names,
         message: &Received,
     ) -> Result<Bytes, Reply> {
         let hostname = &self.connection.rules.hostname;
@@ -156,7 +227,9 @@ impl Submission {
             only_recipient: only(&message.envelope.recipients).as_deref(),
             at: now,
         });
-        let fixed = fixup::complete(&message.body, domain, id, now);
+        let domain = &names.from.domain;
+        let with = Completion { domain, sender: names.sender.as_ref(), id, now };
+        let fixed = fixup::complete(&message.body, &with);
         let mut whole = Vec::with_capacity(received.len() + fixed.len());
         whole.extend_from_slice(received.as_bytes());
         whole.extend_from_slice(&fixed);
@@ -183,6 +256,16 @@ impl Submission {
             Err(_) => Err(standard::try_later()),
         }
     }
+}
+
+fn bad_header(text: &'static str) -> Reply {
+    Reply::new(550, EnhancedCode::new(5, 6, 0), text)
+}
+
+/// One account's cap is reached; worth a look, since that is what a stolen password looks like.
+fn too_much_mail(account: &Account) -> Reply {
+    tracing::warn!(account = %account.id, "an account has submitted as much as it may");
+    standard::too_much_mail()
 }
 
 /// The login, unless it was ended by a lock.

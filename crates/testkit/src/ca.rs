@@ -35,6 +35,8 @@ pub struct Issued {
     root_der: CertificateDer<'static>,
     key_der: Vec<u8>,
     public_key_info: Vec<u8>,
+    root_key_info: Vec<u8>,
+    with_root: bool,
 }
 
 impl Issued {
@@ -53,9 +55,33 @@ impl Issued {
         sha256(&self.root_der)
     }
 
+    /// The data of a TLSA record (RFC 6698 §2.1): `usage` 2 or 0 takes the root, another the certificate; `selector` 1
+    /// its public key info, another all of it; `matching` 1 the SHA-256, 2 the SHA-512, another the thing itself.
+    pub fn tlsa(&self, usage: u8, selector: u8, matching: u8) -> Vec<u8> {
+        let thing: &[u8] = match (usage, selector) {
+            (0 | 2, 1) => &self.root_key_info,
+            (0 | 2, _) => &self.root_der,
+            (_, 1) => &self.public_key_info,
+            _ => &self.certificate_der,
+        };
+        match matching {
+            1 => sha256(thing),
+            2 => digest::digest(&digest::SHA512, thing).as_ref().to_vec(),
+            _ => thing.to_vec(),
+        }
+    }
+
+    /// The same certificate, sent without the root behind it. The file stays as it is.
+    pub fn alone(&self) -> Self {
+        Self { with_root: false, ..self.clone() }
+    }
+
     /// A TLS server configuration with this certificate.
     pub fn server_config(&self) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-        let chain = vec![self.certificate_der.clone(), self.root_der.clone()];
+        let mut chain = vec![self.certificate_der.clone()];
+        if self.with_root {
+            chain.push(self.root_der.clone());
+        }
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key_der.clone()));
         let config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
@@ -120,6 +146,8 @@ impl TestCa {
             root_der: self.issuer.der().clone(),
             key_der: key.serialize_der(),
             public_key_info: key.subject_public_key_info(),
+            root_key_info: self.issuer.key().subject_public_key_info(),
+            with_root: true,
         })
     }
 }

@@ -56,6 +56,11 @@ impl Client {
         Ok(Self { wire, next_tag: 0, greeting })
     }
 
+    /// What a login over this connection can be bound to, as `tls-exporter`.
+    pub fn tls_exporter(&self) -> Option<[u8; 32]> {
+        self.wire.tls_exporter()
+    }
+
     /// Sends a line as it stands, without a tag of its own; CRLF is added.
     pub async fn send(&mut self, line: &str) -> anyhow::Result<()> {
         self.wire.send(format!("{line}\r\n").as_bytes()).await

@@ -8,9 +8,11 @@
 mod background;
 pub mod ca;
 pub mod dns;
+pub mod https;
 pub mod imap;
 pub mod mx;
 pub mod pop3;
+pub mod scram;
 pub mod server;
 pub mod smtp;
 mod wire;

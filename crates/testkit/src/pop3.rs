@@ -101,6 +101,17 @@ impl Client {
         self.wire.start_tls(config, name).await
     }
 
+    /// What a login over this connection can be bound to, as `tls-exporter`.
+    pub fn tls_exporter(&self) -> Option<[u8; 32]> {
+        self.wire.tls_exporter()
+    }
+
+    /// The same as `tls-server-end-point`, for certificates that are signed with SHA-256.
+    pub fn end_point(&self) -> Vec<u8> {
+        let certificate = self.wire.peer_certificate().unwrap_or_default();
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &certificate).as_ref().to_vec()
+    }
+
     /// A whole message, dots unstuffed, with CRLF line ends.
     pub async fn retrieve(&mut self, number: u32) -> anyhow::Result<Vec<u8>> {
         let mut message = Vec::new();

@@ -65,6 +65,11 @@ impl Client {
         Ok(Self { wire, greeting })
     }
 
+    /// What a login over this connection can be bound to, as `tls-exporter`.
+    pub fn tls_exporter(&self) -> Option<[u8; 32]> {
+        self.wire.tls_exporter()
+    }
+
     /// Sends a line; CRLF is added.
     pub async fn send(&mut self, line: &str) -> anyhow::Result<()> {
         self.wire.send(format!("{line}\r\n").as_bytes()).await

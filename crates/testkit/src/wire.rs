@@ -81,6 +81,17 @@ impl Wire {
         }
     }
 
+    /// `tls-exporter` of this connection (RFC 9266).
+    pub(crate) fn tls_exporter(&self) -> Option<[u8; 32]> {
+        match &self.stream {
+            Some(Stream::Tls(stream)) => {
+                let (_, session) = stream.get_ref();
+                session.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", None).ok()
+            }
+            _ => None,
+        }
+    }
+
     /// Sends octets as they are.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let shown = bytes.get(..200).unwrap_or(bytes);

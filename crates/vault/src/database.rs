@@ -5,11 +5,15 @@
 //! blocks an async worker. What is promised about durability stands at each method. The
 //! connection is opened by the first job that needs it and closed when idle.
 
+mod bulk;
+mod check;
 mod connection;
+mod copy;
 mod error;
 mod executor;
 mod group;
 mod job;
+mod together;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,8 +24,10 @@ use rusqlite::{Connection, Transaction};
 use crate::key::FileKeys;
 use crate::pool::Pool;
 
+pub use self::bulk::Bulk;
+pub use self::copy::Frozen;
 pub use self::error::VaultError;
-use self::executor::Inner;
+use self::executor::{Access, Inner};
 use self::job::{Job, Reading, Reply, Slicing, Writing};
 
 /// What a database is and how it is kept.
@@ -92,7 +98,27 @@ impl Database {
         if let Ok(path) = std::path::absolute(&spec.path) {
             spec.path = path;
         }
-        Self(Arc::new(Handle(Inner::new(pool.clone(), spec))))
+        Self(Arc::new(Handle(Inner::new(pool.clone(), spec, Access::ReadWrite))))
+    }
+
+    /// Opens a damaged database for what can still be read: what was committed to its main
+    /// file and (up to the first damaged frame) to its log. Neither file is written, no
+    /// hook and no migration runs, and jobs that write are answered with
+    /// [`VaultError::ReadOnly`]. A read that comes to a damaged page answers
+    /// [`VaultError::Damaged`], others go on.
+    ///
+    /// A damaged header of the log is mended in memory if one octet of it is wrong; else
+    /// the log is left out, which is logged, and what stands in the main file may then be
+    /// of different times.
+    ///
+    /// # Errors
+    /// Why nothing can be read: the file is missing, the key is wrong, or the first page is
+    /// damaged, from which everything else is found.
+    pub async fn open_read_only(pool: &Pool, mut spec: Spec) -> Result<Self, VaultError> {
+        spec.path = std::path::absolute(&spec.path)?;
+        let database = Self(Arc::new(Handle(Inner::new(pool.clone(), spec, Access::ReadOnly))));
+        database.ask(Job::Open).await?;
+        Ok(database)
     }
 
     /// [`Database::new`], opened at once (and created if it does not exist), so that
@@ -107,7 +133,7 @@ impl Database {
     }
 
     /// The main file.
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> PathBuf {
         self.0.0.path()
     }
 

@@ -62,6 +62,11 @@ impl Key {
         Self::filled(random_fill)
     }
 
+    /// A key that is none, to stand in the place of one.
+    pub(crate) fn zero() -> Self {
+        Self::filled(|_| ())
+    }
+
     /// Takes over `bytes` and wipes this copy of them; other copies are the caller's to wipe.
     pub fn from_bytes(mut bytes: [u8; KEY_LEN]) -> Self {
         let key = Self::filled(|place| place.copy_from_slice(&bytes));

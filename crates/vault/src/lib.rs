@@ -20,8 +20,11 @@ mod database;
 mod pool;
 mod storage;
 mod vfs;
+mod wipe;
 
-pub use database::{ClosingHook, Database, Hooks, Opened, OpenedHook, Slice, Spec, VaultError};
+pub use database::{
+    Bulk, ClosingHook, Database, Frozen, Hooks, Opened, OpenedHook, Slice, Spec, VaultError,
+};
 pub use ids::{AccountId, DeliveryId, IdError};
 pub use key::{FileKeys, Key, OpenError, SEAL_OVERHEAD};
 pub use keyring::{Keyring, Lease};
@@ -33,3 +36,4 @@ pub use server_key::{ServerKey, ServerKeyError};
 pub use slot::{Argon2Cost, Slot, SlotError, SlotKind};
 pub use storage::{Disk, OpenMode, Storage, StorageFile};
 pub use vfs::verify::{Verified, verify_file};
+pub use wipe::{ZeroOnFree, wipe_freed_sqlite_memory};

@@ -128,7 +128,8 @@ impl Pool {
         Self(Arc::new(Handle { shared, threads: Mutex::new(handles) }))
     }
 
-    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+    /// Where the databases of this pool live.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
         &self.0.shared.storage
     }
 

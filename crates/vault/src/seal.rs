@@ -30,7 +30,7 @@ const VERSION: u8 = 1;
 const DOOR: u8 = 1;
 const HPKE: u8 = 2;
 /// Octets of an encapsulated X-Wing key.
-const ENCAPPED_LEN: usize = 1120;
+pub(crate) const ENCAPPED_LEN: usize = 1120;
 /// HPKE's `info`.
 const INFO: &[u8] = b"letterlock envelope 1";
 
@@ -259,7 +259,7 @@ fn header(kind: u8, epoch: u32) -> [u8; 6] {
 }
 
 /// The ids of RFC 9180 §7: KEM, KDF, AEAD.
-fn suite() -> [u8; 6] {
+pub(crate) fn suite() -> [u8; 6] {
     let [a, b] = XWing::KEM_ID.to_be_bytes();
     let [c, d] = HkdfSha256::KDF_ID.to_be_bytes();
     let [e, f] = ChaCha20Poly1305::AEAD_ID.to_be_bytes();

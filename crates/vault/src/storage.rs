@@ -4,11 +4,12 @@
 //! loses power, tears writes, or runs out of space: everything that the vault does to a
 //! database file or its log goes through it. It knows nothing of keys, pages or SQLite.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// How [`Storage::open`] treats a file that is not there, or is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +51,24 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// What the operating system says; then nothing is known about those changes.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// A number for the file system that holds `path`, if
+    /// [`Storage::sync_filesystem`] can sync it as a whole; `None` by default.
+    fn filesystem(&self, path: &Path) -> Option<u64> {
+        let _ = path;
+        None
+    }
+
+    /// Makes everything durable that was written to the file system that holds `path`:
+    /// files, their lengths and their names.
+    ///
+    /// # Errors
+    /// What the operating system says: *some* file could not be written, which syncing the
+    /// files one by one will tell.
+    fn sync_filesystem(&self, path: &Path) -> io::Result<()> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// One open file.
@@ -128,6 +147,25 @@ impl Storage for Disk {
             _ => Path::new("."),
         };
         File::open(folder)?.sync_all()
+    }
+
+    fn filesystem(&self, path: &Path) -> Option<u64> {
+        std::fs::metadata(path).ok().map(|about| about.dev())
+    }
+
+    fn sync_filesystem(&self, path: &Path) -> io::Result<()> {
+        // The kernel reports a failed write once to each descriptor that was open when it
+        // failed: so one is kept open for each file system (syncfs(2), Linux 5.8).
+        static OPEN: LazyLock<Mutex<HashMap<u64, Arc<File>>>> = LazyLock::new(Mutex::default);
+        let place = File::open(path)?;
+        let device = place.metadata()?.dev();
+        let place = Arc::clone(
+            OPEN.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(device)
+                .or_insert_with(|| Arc::new(place)),
+        );
+        Ok(rustix::fs::syncfs(place.as_ref())?)
     }
 }
 

@@ -19,13 +19,16 @@
 //! never handed to SQLite. `ffi` is the only module with `unsafe`; the others are plain
 //! functions on buffers that it calls.
 
+mod batch;
 mod cipher;
+pub(crate) mod copy;
 pub(crate) mod create;
 pub(crate) mod fault;
 mod ffi;
 mod log_file;
 mod main_file;
 mod memory_file;
+mod plain;
 pub(crate) mod verify;
 
 use std::collections::{HashMap, HashSet};
@@ -41,6 +44,7 @@ use crate::storage::{OpenMode, Storage, StorageFile};
 
 use self::cipher::Cipher;
 use super::VaultError;
+pub use ffi::wipe_freed_sqlite_memory;
 pub(crate) use ffi::without_lookaside;
 
 /// Octets of a page.
@@ -84,6 +88,8 @@ enum Stage {
     New,
     /// It is complete: what cannot be read is damage.
     Settled,
+    /// It is damaged, and not to be written.
+    ReadOnly,
 }
 
 /// What is known about the open files of an entry.
@@ -111,6 +117,11 @@ fn entry(token: u64) -> Option<Arc<Entry>> {
     lock(&REGISTRY).entries.get(&token).cloned()
 }
 
+/// Whether `path` is known to the VFS, and so may be open.
+fn is_attached(path: &Path) -> bool {
+    lock(&REGISTRY).paths.contains(path)
+}
+
 /// A file that SQLite may open, until this is dropped.
 pub(crate) struct Attached {
     token: u64,
@@ -125,6 +136,15 @@ impl Attached {
         keys: &FileKeys,
     ) -> Result<Self, VaultError> {
         Self::attach_at(storage, path, keys, Stage::Settled)
+    }
+
+    /// Makes an existing file known, to be read and not written.
+    pub(crate) fn attach_read_only(
+        storage: &Arc<dyn Storage>,
+        path: &Path,
+        keys: &FileKeys,
+    ) -> Result<Self, VaultError> {
+        Self::attach_at(storage, path, keys, Stage::ReadOnly)
     }
 
     fn attach_at(
@@ -166,6 +186,16 @@ impl Attached {
         lock(&self.entry.shared).commits
     }
 
+    /// A number that no other opening has.
+    pub(crate) fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// Everything in the file system was synced, the log's name too.
+    pub(crate) fn log_is_durable(&self) {
+        lock(&self.entry.shared).log_is_new = false;
+    }
+
     /// Where the log's committed part ends.
     pub(crate) fn position(&self) -> LogPosition {
         lock(&self.entry.shared).position
@@ -201,6 +231,11 @@ impl Drop for Attached {
 }
 
 impl Entry {
+    /// An error for SQLite if the file is only read.
+    fn may_write(&self) -> Result<(), i32> {
+        if self.stage == Stage::ReadOnly { Err(rusqlite::ffi::SQLITE_READONLY) } else { Ok(()) }
+    }
+
     fn sync_log(&self, log: &dyn StorageFile) -> io::Result<()> {
         let is_new = lock(&self.shared).log_is_new;
         let outcome = log.sync().and_then(|()| match is_new {
@@ -261,7 +296,7 @@ pub(crate) fn rewrite_log(
     let mut offset = 0;
     while offset < end {
         let wanted = buffer.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
-        let read = old.read_at(&mut buffer[..wanted], offset)?;
+        let read = main_file::read_all(old.as_ref(), &mut buffer[..wanted], offset)?;
         if read == 0 {
             break;
         }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use letterlock_vault::{Database, FileKeys, Hooks, Key, Pool, Spec, VaultError};
 
+#[path = "storage/copy.rs"]
+mod copy;
 #[path = "storage/crash.rs"]
 mod crash;
 #[path = "storage/damage.rs"]
@@ -15,6 +17,12 @@ mod damage;
 mod jobs;
 #[path = "storage/model.rs"]
 mod model;
+#[path = "storage/replay.rs"]
+mod replay;
+#[path = "storage/sql.rs"]
+mod sql;
+#[path = "storage/together.rs"]
+mod together;
 #[path = "storage/trouble.rs"]
 mod trouble;
 #[path = "storage/world.rs"]

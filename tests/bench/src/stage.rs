@@ -77,7 +77,8 @@ impl Stage {
             .unset("auth", "argon2_memory")
             .set("log", "level", "\"info\"")
             .unset("log", "addresses")
-            .unset("log", "format");
+            .unset("log", "format")
+            .set("limits", "smtp_messages", "100000");
         for (section, key, value) in plan.settings.iter().chain(&plan.common.settings) {
             setup = setup.set(section, key, value);
         }

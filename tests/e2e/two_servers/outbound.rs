@@ -17,7 +17,7 @@ use crate::{A, BINARY, letter, only_message, submit};
 const SOON: Duration = Duration::from_secs(30);
 
 /// A server of one.test with the account A, and its password.
-async fn sender(change: impl Fn(Setup) -> Setup) -> Result<(World, String)> {
+pub(crate) async fn sender(change: impl Fn(Setup) -> Setup) -> Result<(World, String)> {
     let world = World::start_with(BINARY, &["one.test"], |_, setup| change(setup)).await?;
     let password = world.server("one.test").add_account(A).await?;
     Ok((world, password))

@@ -12,7 +12,8 @@ const OFFERED: Extensions = Extensions::SIZE
     .with(Extensions::SMTPUTF8)
     .with(Extensions::DSN)
     .with(Extensions::AUTH)
-    .with(Extensions::REQUIRETLS);
+    .with(Extensions::REQUIRETLS)
+    .with(Extensions::FUTURERELEASE);
 
 fn lines(chunks: &[&[u8]]) -> Vec<Result<Vec<u8>, letterlock_smtp_wire::line::LineError>> {
     let mut reader = LineReader::default();
@@ -29,7 +30,7 @@ fn lines(chunks: &[&[u8]]) -> Vec<Result<Vec<u8>, letterlock_smtp_wire::line::Li
 
 fn check(line: &[u8]) {
     match Command::parse(line, OFFERED) {
-        Ok(Command::Http) => {}
+        Ok(Command::Http | Command::Proxy) => {}
         Ok(command) => {
             // What was understood is written so that it is understood in the same way.
             let written = command.to_bytes();

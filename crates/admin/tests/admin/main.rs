@@ -1,5 +1,8 @@
 //! Every request, carried out on a real directory, mailboxes and queue in a folder.
 
+mod keys;
+mod people;
+mod verify;
 mod world;
 
 use world::*;
@@ -219,19 +222,21 @@ async fn starting_over_gives_a_new_mailbox_that_works() {
 async fn an_account_is_changed_disabled_and_enabled() {
     let (world, _) = World::with_ann().await;
     let set = |change| AccountRequest::Set { address: "ann@a.test".into(), change };
-    world.ok(set(AccountChange { name: Some("Ann".into()), enabled: None })).await;
+    world.ok(set(AccountChange { name: Some("Ann".into()), enabled: None, quota: None })).await;
     assert_eq!(world.show("ann@a.test").await.name.as_deref(), Some("Ann"));
-    world.ok(set(AccountChange { name: Some(String::new()), enabled: None })).await;
+    world.ok(set(AccountChange { name: Some(String::new()), enabled: None, quota: None })).await;
     assert_eq!(world.show("ann@a.test").await.name, None);
 
     let session = world.log_in("ann@a.test", PASSWORD).await.unwrap();
-    world.ok(AccountRequest::Disable { address: "ann@a.test".into() }).await;
+    world
+        .ok(AccountRequest::Disable { address: "ann@a.test".into(), mail: Disabled::Refuse })
+        .await;
     assert!(session.mailbox.is_closed());
     assert_eq!(world.show("ann@a.test").await.row.state, "disabled");
     assert!(matches!(world.log_in("ann@a.test", PASSWORD).await, Err(LoginError::Disabled)));
     // While nobody is there, mail for the role waits; it finds the account when that is back.
     world.send("postmaster@a.test", Origin::Inbound).await;
-    world.ok(set(AccountChange { name: None, enabled: Some(true) })).await;
+    world.ok(set(AccountChange { name: None, enabled: Some(true), quota: None })).await;
     assert_eq!(world.show("ann@a.test").await.parked, 1);
     world.log_in("ann@a.test", PASSWORD).await.unwrap();
 }
@@ -264,7 +269,7 @@ async fn offboarding_ends_all_access() {
     assert!(matches!(world.log_in("ann@a.test", &token).await, Err(LoginError::Rejected)));
     assert!(matches!(world.log_in("ann@a.test", PASSWORD).await, Err(LoginError::Disabled)));
     // Brought back, with a new password by the recovery key.
-    let change = AccountChange { name: None, enabled: Some(true) };
+    let change = AccountChange { name: None, enabled: Some(true), quota: None };
     world.ok(AccountRequest::Set { address: "ann@a.test".into(), change }).await;
     world.ok(new_password(Some("back again"), Some(&recovery), false)).await;
     world.log_in("ann@a.test", "back again").await.unwrap();

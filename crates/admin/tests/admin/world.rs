@@ -7,9 +7,9 @@ pub(crate) use std::time::{Duration, Instant};
 pub(crate) use jiff::Timestamp;
 pub(crate) use letterlock_address::ReversePath;
 pub(crate) use letterlock_admin::*;
-pub(crate) use letterlock_config::Limits;
-pub(crate) use letterlock_delivery::{Drainer, Folder, Incoming, Intake, settler};
-pub(crate) use letterlock_directory::Directory;
+pub(crate) use letterlock_config::{Limits, Retention};
+pub(crate) use letterlock_delivery::{Drainer, Folder, Incoming, Intake, Rooms, settler};
+pub(crate) use letterlock_directory::{Directory, QuotaVerdict, Resolution};
 pub(crate) use letterlock_dns::Resolver;
 pub(crate) use letterlock_guard::Guard;
 pub(crate) use letterlock_login::{
@@ -17,8 +17,9 @@ pub(crate) use letterlock_login::{
 };
 pub(crate) use letterlock_mailbox::{Mailboxes, Options};
 pub(crate) use letterlock_queue::{Origin, Queue};
+pub(crate) use letterlock_state::State;
 pub(crate) use letterlock_testkit::dns::{DnsServer, Zone};
-pub(crate) use letterlock_vault::slot::Argon2Cost;
+pub(crate) use letterlock_vault::slot::{Argon2Cost, OrganisationKey};
 pub(crate) use letterlock_vault::{DeliveryId, Pool, ServerKey};
 pub(crate) use tempfile::TempDir;
 pub(crate) use tokio::task::JoinHandle;
@@ -34,21 +35,34 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn new() -> World {
+        World::with_organisation(None).await
+    }
+
+    /// One whose operator holds the organisation's private key.
+    pub(crate) async fn with_organisation(organisation: Option<OrganisationKey>) -> World {
         let dir = tempfile::tempdir().unwrap();
         let server_key = Arc::new(ServerKey::load_or_create(dir.path(), None).unwrap());
         let pool = Pool::new("test", 2);
         let directory = Directory::open(dir.path(), &server_key, &pool).await.unwrap();
         let queue = Queue::open(dir.path(), &server_key, &pool).await.unwrap();
+        let state =
+            State::open(dir.path(), &server_key, &pool, Retention::default()).await.unwrap();
         let mailboxes = Mailboxes::new(dir.path(), pool, Options::default());
         let guard = Guard::new(&Limits::default(), Instant::now());
         let settings =
             Settings { argon2: Argon2Cost::FLOOR, argon2_parallel: 2, sessions_per_account: 9 };
         let login =
             Login::new(directory.clone(), mailboxes.clone(), guard, server_key.clone(), settings);
-        let login = Arc::new(login);
+        let login = Arc::new(login.with_organisation(organisation));
         let (sender, _) = settler(queue.clone(), mailboxes.clone());
-        let intake =
-            Intake::new(directory.clone(), mailboxes.clone(), queue.clone(), login.clone(), sender);
+        let intake = Intake::new(
+            directory.clone(),
+            mailboxes.clone(),
+            queue.clone(),
+            login.clone(),
+            sender,
+            letterlock_delivery::Forwarding::new(&server_key, None),
+        );
         let dns = DnsServer::start([]).unwrap();
         let asked = letterlock_config::Dns {
             servers: vec![dns.address()],
@@ -60,12 +74,16 @@ impl World {
             mailboxes: mailboxes.clone(),
             queue: queue.clone(),
             login: login.clone(),
+            state: None,
+            notices: None,
         };
         let admin = Admin {
+            data_dir: dir.path().to_owned(),
             hostname: "mx.a.test".into(),
             directory,
             mailboxes,
             queue,
+            state,
             intake: Arc::new(intake),
             login,
             resolver: Arc::new(Resolver::new(&asked).unwrap()),
@@ -140,8 +158,10 @@ impl World {
             smtputf8: false,
             eight_bit: false,
             body: "Subject: x\r\n\r\n".into(),
-            recipients: vec![to.parse().unwrap()],
+            recipients: vec![to.parse::<letterlock_address::Mailbox>().unwrap().into()],
             folder: Folder::Inbox,
+            asked: letterlock_delivery::Asked::default(),
+            attested: None,
         };
         self.admin.intake.accept(incoming).await.unwrap();
         id
@@ -175,11 +195,18 @@ macro_rules! ask {
     };
 }
 
+impl From<Request> for Ask {
+    fn from(request: Request) -> Ask {
+        Ask(request)
+    }
+}
+
 ask!(Domain: DomainRequest, Account: AccountRequest, Alias: AliasRequest, Queue: QueueRequest);
 
 pub(crate) fn add(address: &str, password: Option<&str>, server_held: bool) -> AccountRequest {
     let password = password.map(|text| Secret::new(text.into()));
-    AccountRequest::Add { address: address.into(), password, server_held, name: None }
+    let (name, quota) = (None, Quota::Unlimited);
+    AccountRequest::Add { address: address.into(), password, server_held, name, quota }
 }
 
 pub(crate) fn new_password(

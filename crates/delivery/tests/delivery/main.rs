@@ -1,5 +1,8 @@
 //! From acceptance into mailboxes, with the real directory, mailboxes and queue in a folder.
 
+mod batches;
+mod forward;
+mod told;
 mod world;
 
 use world::*;
@@ -118,12 +121,15 @@ async fn draining_waits_for_direct_filing() {
         ret: None,
         envid: None,
         smtputf8: false,
-        eight_bit: false,
+        body_type: letterlock_queue::BodyType::SevenBit,
+        require_tls: letterlock_queue::RequireTls::Unspecified,
+        hold_until: None,
         body: message.body,
         recipients: vec![NewRecipient {
             address: mailbox("ann@a.test"),
             notify: Notify::default(),
             orcpt: None,
+            forward: None,
             route: Route::Local {
                 account: ann.id,
                 folder: "INBOX".into(),
@@ -351,6 +357,7 @@ async fn the_settler_ends_when_nobody_files_any_more() {
         world.queue.clone(),
         world.login.clone(),
         sender,
+        Forwarding::new(&world.server, None),
     ));
     let handle = world.unlock(&ann).await;
     world.settled(&ann).await;

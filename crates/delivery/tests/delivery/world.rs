@@ -6,16 +6,24 @@ pub(crate) use std::time::{Duration, Instant};
 
 pub(crate) use jiff::Timestamp;
 pub(crate) use letterlock_address::{Domain, Mailbox, ReversePath};
-pub(crate) use letterlock_delivery::{AcceptError, Drainer, Folder, Incoming, Intake, settler};
+pub(crate) use letterlock_delivery::{
+    AcceptError, Asked, Drainer, FiledCopy, Folder, Forwarding, Incoming, Intake, Notices,
+    Recipient, RecipientDecision, settler,
+};
 pub(crate) use letterlock_directory::{
-    Account, AccountKeys, AccountState, Directory, Disabled, KeyMode, NamedSlot, NewAccount,
+    Account, AccountKeys, AccountState, Directory, Disabled, DkimAlgorithm, DkimKey, DkimPrivate,
+    DkimState, KeyMode, NamedSlot, NewAccount,
 };
 pub(crate) use letterlock_guard::Guard;
 pub(crate) use letterlock_login::{Login, Settings};
 pub(crate) use letterlock_mailbox::{
     AccountState as MailboxState, Columns, Handle, Mailboxes, Options, SelectMode, Way, all_uids,
 };
-pub(crate) use letterlock_queue::{NewEntry, NewRecipient, Notify, Origin, Queue, Route, Seal};
+pub(crate) use letterlock_queue::{
+    Due, NewEntry, NewRecipient, Notify, Origin, Queue, Route, Seal,
+};
+pub(crate) use letterlock_sender_auth::{Attested, KeyAlgorithm, generate_key};
+pub(crate) use letterlock_state::{Event, State};
 pub(crate) use letterlock_vault::slot::{self, Argon2Cost};
 pub(crate) use letterlock_vault::{
     AccountId, AccountKey, AccountSecrets, DeliveryId, Pool, ServerKey,
@@ -31,7 +39,20 @@ pub(crate) struct World {
     pub(crate) queue: Arc<Queue>,
     pub(crate) login: Arc<Login>,
     pub(crate) intake: Arc<Intake>,
+    pub(crate) state: Arc<State>,
+    /// Of whose filing senders would be told.
+    pub(crate) told: Arc<Told>,
     pub(crate) drainer: Option<JoinHandle<()>>,
+}
+
+/// Keeps what senders would be told.
+#[derive(Default)]
+pub(crate) struct Told(pub(crate) std::sync::Mutex<Vec<FiledCopy>>);
+
+impl Notices for Told {
+    fn filed(&self, copy: FiledCopy) {
+        self.0.lock().unwrap().push(copy);
+    }
 }
 
 /// An account, and the key that its owner's credentials would open.
@@ -54,6 +75,8 @@ impl World {
         let pool = Pool::new("test", 2);
         let directory = Directory::open(dir.path(), &server, &pool).await.unwrap();
         let queue = Queue::open(dir.path(), &server, &pool).await.unwrap();
+        let retention = letterlock_config::Retention::default();
+        let state = State::open(dir.path(), &server, &pool, retention).await.unwrap();
         let options = Options { idle_close: None, ..Options::default() };
         let mailboxes = Mailboxes::new(dir.path(), pool, options);
         let guard = Guard::new(&letterlock_config::Limits::default(), Instant::now());
@@ -67,14 +90,28 @@ impl World {
             settings,
         ));
         let (sender, _) = settler(queue.clone(), mailboxes.clone());
-        let intake = Arc::new(Intake::new(
+        let told = Arc::new(Told::default());
+        let intake = Intake::new(
             directory.clone(),
             mailboxes.clone(),
             queue.clone(),
             login.clone(),
             sender,
-        ));
-        World { dir, server, directory, mailboxes, queue, login, intake, drainer: None }
+            Forwarding::new(&server, None),
+        );
+        let intake = Arc::new(intake.traced(state.clone()).noticed(told.clone()));
+        World {
+            dir,
+            server,
+            directory,
+            mailboxes,
+            queue,
+            login,
+            intake,
+            state,
+            told,
+            drainer: None,
+        }
     }
 
     pub(crate) fn start(&mut self) {
@@ -83,6 +120,8 @@ impl World {
             mailboxes: self.mailboxes.clone(),
             queue: self.queue.clone(),
             login: self.login.clone(),
+            state: Some(self.state.clone()),
+            notices: Some(self.told.clone()),
         };
         self.drainer = Some(tokio::spawn(Arc::new(drainer).run()));
     }
@@ -95,8 +134,32 @@ impl World {
     }
 
     pub(crate) async fn add_domain(&self, name: &str) {
-        let name = Domain::parse(name).unwrap();
-        self.directory.add_domain(name, None, Vec::new(), Timestamp::now()).await.unwrap();
+        let (name, now) = (Domain::parse(name).unwrap(), Timestamp::now());
+        let key = generate_key(KeyAlgorithm::Ed25519).unwrap();
+        let key = DkimKey {
+            selector: "s".into(),
+            algorithm: DkimAlgorithm::Ed25519,
+            private: DkimPrivate::new(key.private),
+            public_dns: key.public_dns,
+            state: DkimState::Active,
+            created_at: now,
+        };
+        self.directory.add_domain(name, None, vec![key], now).await.unwrap();
+    }
+
+    /// What is to go to other servers, in the order of acceptance, with its bodies.
+    pub(crate) async fn outgoing(&self) -> Vec<(Due, String)> {
+        let mut outgoing = Vec::new();
+        for due in self.queue.due(Timestamp::now(), 100).await.unwrap() {
+            let body = self.queue.server_body(due.entry).await.unwrap();
+            outgoing.push((due, String::from_utf8(body.to_vec()).unwrap()));
+        }
+        outgoing
+    }
+
+    /// What is told of a message.
+    pub(crate) async fn trace(&self, id: DeliveryId) -> Vec<Event> {
+        self.state.trace(id).await.unwrap().into_iter().map(|(_, event)| event).collect()
     }
 
     pub(crate) async fn add(&self, address: &str, mode: KeyMode) -> Owner {
@@ -193,8 +256,10 @@ pub(crate) fn incoming(subject: &str, to: &[&str]) -> Incoming {
         smtputf8: false,
         eight_bit: false,
         body: format!("Subject: {subject}\r\n\r\nHello.\r\n").into(),
-        recipients: to.iter().map(|to| mailbox(to)).collect(),
+        recipients: to.iter().map(|to| mailbox(to).into()).collect(),
         folder: Folder::Inbox,
+        asked: Asked::default(),
+        attested: None,
     }
 }
 

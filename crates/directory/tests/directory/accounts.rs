@@ -1,6 +1,8 @@
 //! Accounts, their keys and slots.
 
-use letterlock_directory::{AccountState, DirectoryError, KeyMode};
+use std::time::Duration;
+
+use letterlock_directory::{AccountState, DirectoryError, KeyMode, QuotaVerdict};
 use letterlock_vault::{AccountId, SlotKind};
 
 use crate::world::{World, at, mailbox};
@@ -153,4 +155,60 @@ async fn marks_only_rise() {
         (before.quota, after.quota, after.display_name.as_deref()),
         (None, Some(8), Some("A"))
     );
+}
+
+#[tokio::test]
+async fn quotas_are_judged_and_remembered() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let world = World::with_domain("example.org").await;
+    let id = world.account("a@example.org").await;
+    let gone = world.account("gone@example.org").await;
+    let judge = |world: &World, incoming, second| {
+        world.directory.judge_quota(id, incoming, at(second), DAY)
+    };
+    assert_eq!(judge(&world, u64::MAX, 0), QuotaVerdict::Room, "no quota");
+    world.directory.set_quota(id, Some(100)).await.unwrap();
+    assert_eq!(world.directory.known_usage(id), None);
+    world.directory.note_usage(id, 60);
+    world.directory.note_accepted(id, 30);
+    world.directory.note_usage(gone, 5);
+    assert_eq!(world.directory.known_usage(id), Some(90));
+    assert_eq!(judge(&world, 10, 0), QuotaVerdict::Room);
+    assert_eq!(judge(&world, 11, 0), QuotaVerdict::Full);
+    world.directory.note_accepted(id, 20);
+    assert_eq!(judge(&world, 0, 10), QuotaVerdict::Full);
+    world.directory.store_usage().await.unwrap();
+    world.directory.remove_account(gone).await.unwrap();
+
+    let world = world.crash().await;
+    assert_eq!(world.directory.known_usage(id), Some(110));
+    assert_eq!(world.directory.known_usage(gone), None);
+    assert_eq!(judge(&world, 0, 10 + 86_399), QuotaVerdict::Full);
+    assert_eq!(judge(&world, 0, 10 + 86_400), QuotaVerdict::FullForLong);
+    // Room in between: the time begins anew.
+    world.directory.note_usage(id, 99);
+    assert_eq!(judge(&world, 0, 100_000), QuotaVerdict::Room);
+    world.directory.note_usage(id, 100);
+    assert_eq!(judge(&world, 0, 200_000), QuotaVerdict::Full);
+    world.directory.store_usage().await.unwrap();
+}
+
+/// Who has the server key and a copy of the files, and learns the old credential later, finds nothing that it opens.
+#[tokio::test]
+async fn what_wrapped_the_key_before_is_not_in_the_files() {
+    let world = World::with_domain("example.org").await;
+    let id = world.account("a@example.org").await;
+    let log = world.folder.path().join("directory.db-wal");
+    let length = || std::fs::metadata(&log).map_or(0, |meta| meta.len());
+    world.directory.add_slot(id, world.slot(id, 2, "phone")).await.unwrap();
+    assert_ne!(length(), 0);
+    world.directory.replace_slot(id, world.slot(id, 2, "tablet")).await.unwrap();
+    assert_eq!(length(), 0, "replaced");
+    world.directory.add_slot(id, world.slot(id, 3, "laptop")).await.unwrap();
+    assert_ne!(length(), 0);
+    world.directory.remove_slot(id, 2).await.unwrap();
+    assert_eq!(length(), 0, "removed");
+    world.directory.replace_keys(id, world.keys(id, &[7])).await.unwrap();
+    assert_eq!(length(), 0, "all replaced");
+    assert_eq!(world.directory.verify().await.unwrap(), Vec::<String>::new());
 }

@@ -1,6 +1,8 @@
 //! What addresses mean.
 
-use letterlock_directory::{AccountState, DirectoryError, Disabled, ROLES, Resolution, Target};
+use letterlock_directory::{
+    AccountState, AliasSource, DirectoryError, Disabled, ROLES, Resolution, Target,
+};
 
 use crate::world::{World, at, domain, mailbox};
 
@@ -234,4 +236,66 @@ async fn who_may_send_as_whom() {
         assert_eq!(snapshot.may_send_as(a, &mailbox(address)), by_a, "a as {address}");
         assert_eq!(snapshot.may_send_as(b, &mailbox(address)), by_b, "b as {address}");
     }
+}
+
+#[tokio::test]
+async fn a_catch_all_gets_what_is_nobodys() {
+    let world = World::with_domain("example.org").await;
+    let ann = world.account("ann@example.org").await;
+    let bob = world.account("bob@example.org").await;
+    let all = AliasSource::parse("@Example.org").unwrap();
+    assert_eq!(all.to_string(), "@example.org");
+    let targets = vec![mailbox("ann@example.org"), mailbox("out@else.example")];
+    world.directory.add_alias(all.clone(), targets, at(1)).await.unwrap();
+    world.alias("sales@example.org", &["bob@example.org"]).await;
+
+    let world = world.crash().await;
+    let caught = Resolution::Aliased(vec![Target::Account(ann), remote("out@else.example")]);
+    for unknown in ["x@example.org", "x+y@example.org", "\"@\"@example.org"] {
+        assert_eq!(world.resolve(unknown), caught, "{unknown}");
+    }
+    for (known, id) in [("bob@example.org", bob), ("bob+list@example.org", bob)] {
+        assert_eq!(world.resolve(known), Resolution::Account(id), "{known}");
+    }
+    let to_bob = Resolution::Aliased(vec![Target::Account(bob)]);
+    assert_eq!(world.resolve("sales+x@example.org"), to_bob);
+    // Role addresses keep their way: the domain's first account.
+    assert_eq!(
+        world.resolve("postmaster@example.org"),
+        Resolution::Aliased(vec![Target::Account(ann)])
+    );
+    let disabled = AccountState::Disabled(Disabled::Refuse);
+    world.directory.set_account_state(bob, disabled).await.unwrap();
+    assert_eq!(world.resolve("bob@example.org"), Resolution::Disabled(Disabled::Refuse));
+    let out = mailbox("out@else.example");
+    world.directory.remove_alias(all.clone(), Some(&out)).await.unwrap();
+    assert_eq!(world.resolve("x@example.org"), Resolution::Aliased(vec![Target::Account(ann)]));
+    assert!(world.directory.snapshot().may_send_as(ann, &mailbox("x@example.org")));
+    world.directory.remove_alias(all, None).await.unwrap();
+    assert_eq!(world.resolve("x@example.org"), Resolution::NoSuchUser);
+}
+
+#[tokio::test]
+async fn a_catch_all_does_not_catch_itself() {
+    let world = World::with_domain("example.org").await;
+    let all = AliasSource::parse("@example.org").unwrap();
+    let add = |targets: &[&str]| {
+        let targets = targets.iter().map(|target| mailbox(target)).collect();
+        world.directory.add_alias(all.clone(), targets, at(1))
+    };
+    assert!(matches!(add(&["x@example.org"]).await, Err(DirectoryError::AliasLoop(_))));
+    let ann = world.account("ann@example.org").await;
+    world.alias("list@example.org", &["later@example.org", "ann@example.org"]).await;
+    assert!(matches!(add(&["list@example.org"]).await, Err(DirectoryError::AliasLoop(_))));
+    add(&["ann@example.org"]).await.unwrap();
+    let caught = Resolution::Aliased(vec![Target::Account(ann)]);
+    assert_eq!(world.resolve("later@example.org"), caught);
+    // The target goes: what it was is now caught, and leads nowhere.
+    world.directory.remove_account(ann).await.unwrap();
+    assert_eq!(world.resolve("x@example.org"), Resolution::NoSuchUser);
+    let elsewhere = AliasSource::parse("@else.example").unwrap();
+    let refused = world.directory.add_alias(elsewhere, vec![mailbox("a@b.example")], at(1)).await;
+    assert!(matches!(refused, Err(DirectoryError::NoSuchDomain(_))));
+    let full = world.directory.remove_domain(&domain("example.org")).await;
+    assert!(matches!(full, Err(DirectoryError::NotEmpty { aliases: 2, .. })));
 }

@@ -3,6 +3,7 @@
 use crate::scan::{Scanned, Scanner, syntax};
 use crate::section::{Partial, Section, SectionText};
 use crate::sequence::{self, SequenceSet};
+use crate::window::{self, Window};
 
 /// How many numbers a part path may have; deeper ones cannot name anything.
 const MAX_PATH: usize = 100;
@@ -23,13 +24,15 @@ pub struct FetchCommand {
     pub modifiers: FetchModifiers,
 }
 
-/// Modifiers of RFC 7162.
+/// Modifiers of RFC 7162 and RFC 9394.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FetchModifiers {
     /// CHANGEDSINCE: only messages with a mod-sequence above this.
     pub changed_since: Option<u64>,
     /// VANISHED: with UID FETCH and CHANGEDSINCE only; the frontend refuses other uses.
     pub vanished: bool,
+    /// PARTIAL: only that piece of the set (RFC 9394); UID FETCH only, the frontend refuses other uses.
+    pub partial: Option<Window>,
 }
 
 /// One item.
@@ -57,6 +60,17 @@ pub enum FetchItem {
     Uid,
     /// MODSEQ
     ModSeq,
+    /// EMAILID (RFC 8474)
+    EmailId,
+    /// THREADID (RFC 8474)
+    ThreadId,
+    /// SAVEDATE (RFC 8514)
+    SaveDate,
+    /// PREVIEW (RFC 8970)
+    Preview {
+        /// LAZY: only if it costs little.
+        lazy: bool,
+    },
     /// `BODY[section]<partial>` and `BODY.PEEK[…]`
     Section {
         /// Which piece.
@@ -106,6 +120,10 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, uid: bool) -> Scanned<FetchCommand
                     modifiers.changed_since = Some(scanner.number64()?);
                 }
                 "VANISHED" => modifiers.vanished = true,
+                "PARTIAL" if modifiers.partial.is_none() => {
+                    scanner.space()?;
+                    modifiers.partial = Some(window::scan(scanner)?);
+                }
                 _ => return syntax("unknown modifier of FETCH"),
             }
             Ok(())
@@ -154,6 +172,10 @@ fn scan_item(scanner: &mut Scanner<'_>) -> Scanned<FetchItem> {
         (b"BODYSTRUCTURE", false) => FetchItem::BodyStructure,
         (b"UID", false) => FetchItem::Uid,
         (b"MODSEQ", false) => FetchItem::ModSeq,
+        (b"EMAILID", false) => FetchItem::EmailId,
+        (b"THREADID", false) => FetchItem::ThreadId,
+        (b"SAVEDATE", false) => FetchItem::SaveDate,
+        (b"PREVIEW", false) => FetchItem::Preview { lazy: scan_preview_modifiers(scanner)? },
         (b"BODY" | b"BODY.PEEK", true) => {
             let section = scan_section(scanner)?;
             FetchItem::Section { section, partial: scan_partial(scanner)?, peek: name.len() > 4 }
@@ -165,6 +187,22 @@ fn scan_item(scanner: &mut Scanner<'_>) -> Scanned<FetchItem> {
         (b"BINARY.SIZE", true) => FetchItem::BinarySize { part: scan_binary_part(scanner)? },
         _ => return syntax("unknown item of FETCH"),
     })
+}
+
+/// `[SP "(" [LAZY] ")"]` (RFC 8970 §6); another item may follow the space instead.
+fn scan_preview_modifiers(scanner: &mut Scanner<'_>) -> Scanned<bool> {
+    if scanner.peek() != Some(b' ') || scanner.peek_at(1) != Some(b'(') {
+        return Ok(false);
+    }
+    // As the last item without parentheses around the items, what follows may be FETCH's own modifiers.
+    if !scanner.rest()[2..].to_ascii_uppercase().starts_with(b"LAZY") {
+        return Ok(false);
+    }
+    scanner.space()?;
+    let words = scanner.list(|scanner| {
+        if scanner.eat_keyword("LAZY") { Ok(()) } else { syntax("unknown modifier of PREVIEW") }
+    })?;
+    Ok(!words.is_empty())
 }
 
 /// `[section-spec]`

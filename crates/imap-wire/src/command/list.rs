@@ -1,5 +1,6 @@
 //! LIST, basic and extended (RFC 9051 §6.3.9), and the items of STATUS.
 
+use super::account::scan_entries;
 use super::scan_mailbox;
 use crate::mailbox_name::MailboxName;
 use crate::scan::{Scanned, Scanner, syntax};
@@ -41,6 +42,10 @@ pub struct ListReturn {
     pub special_use: bool,
     /// STATUS (…): a STATUS response per selectable mailbox (RFC 5819).
     pub status: Option<Vec<StatusItem>>,
+    /// MYRIGHTS: a MYRIGHTS response per selectable mailbox (RFC 8440).
+    pub my_rights: bool,
+    /// METADATA (…): a METADATA response per mailbox that has any of these entries (RFC 9590).
+    pub metadata: Option<Vec<String>>,
 }
 
 /// An item of STATUS.
@@ -62,6 +67,12 @@ pub enum StatusItem {
     Size,
     /// HIGHESTMODSEQ (RFC 7162)
     HighestModSeq,
+    /// MAILBOXID (RFC 8474)
+    MailboxId,
+    /// APPENDLIMIT (RFC 7889)
+    AppendLimit,
+    /// DELETED-STORAGE (RFC 9208)
+    DeletedStorage,
 }
 
 impl StatusItem {
@@ -76,6 +87,9 @@ impl StatusItem {
             Self::Deleted => "DELETED",
             Self::Size => "SIZE",
             Self::HighestModSeq => "HIGHESTMODSEQ",
+            Self::MailboxId => "MAILBOXID",
+            Self::AppendLimit => "APPENDLIMIT",
+            Self::DeletedStorage => "DELETED-STORAGE",
         }
     }
 }
@@ -145,6 +159,11 @@ fn scan_returns(scanner: &mut Scanner<'_>) -> Scanned<ListReturn> {
                 scanner.space()?;
                 returns.status = Some(scan_status_items(scanner)?);
             }
+            "MYRIGHTS" => returns.my_rights = true,
+            "METADATA" => {
+                scanner.space()?;
+                returns.metadata = Some(scan_entries(scanner)?);
+            }
             _ => return syntax("unknown return option of LIST"),
         }
         Ok(())
@@ -163,6 +182,9 @@ pub(super) fn scan_status_items(scanner: &mut Scanner<'_>) -> Scanned<Vec<Status
             "DELETED" => StatusItem::Deleted,
             "SIZE" => StatusItem::Size,
             "HIGHESTMODSEQ" => StatusItem::HighestModSeq,
+            "MAILBOXID" => StatusItem::MailboxId,
+            "APPENDLIMIT" => StatusItem::AppendLimit,
+            "DELETED-STORAGE" => StatusItem::DeletedStorage,
             _ => return syntax("unknown item of STATUS"),
         })
     })?;

@@ -4,11 +4,13 @@
 //! reader as events of its own. Whether a command is allowed in the session's state, and whether an extension's
 //! syntax was enabled, is for the frontend.
 
+pub mod account;
 mod append;
 pub mod fetch;
 pub mod list;
 pub mod search;
 mod select;
+pub mod sort;
 mod store;
 
 pub(crate) use append::{AppendHead, scan_further, scan_head};
@@ -20,9 +22,11 @@ use crate::mailbox_name::MailboxName;
 use crate::scan::{Scanned, Scanner, SyntaxError, is_astring_char, syntax};
 use crate::secret::Secret;
 use crate::sequence::{self, SequenceSet};
+use account::{AclCommand, GetMetadata, QuotaCommand, SetMetadata};
 use fetch::FetchCommand;
 use list::{ListCommand, StatusItem};
 use search::SearchCommand;
+use sort::{SortCommand, ThreadCommand};
 
 /// ID takes at most this many fields (RFC 2971 §3.3).
 const MAX_ID_FIELDS: usize = 30;
@@ -129,6 +133,22 @@ pub enum Command {
     Copy(CopyCommand),
     /// MOVE and UID MOVE
     Move(CopyCommand),
+    /// SORT and UID SORT (RFC 5256)
+    Sort(SortCommand),
+    /// THREAD and UID THREAD (RFC 5256)
+    Thread(ThreadCommand),
+    /// COMPRESS and the mechanism in upper case (RFC 4978)
+    Compress(String),
+    /// LANGUAGE and the languages that the client likes, best first (RFC 5255); empty asks which there are.
+    Language(Vec<String>),
+    /// The commands of RFC 9208.
+    Quota(QuotaCommand),
+    /// The commands of RFC 4314.
+    Acl(AclCommand),
+    /// GETMETADATA (RFC 5464)
+    GetMetadata(GetMetadata),
+    /// SETMETADATA (RFC 5464)
+    SetMetadata(SetMetadata),
 }
 
 /// A command that could not be parsed, and its tag if that much was legible.
@@ -176,9 +196,12 @@ fn scan_command(scanner: &mut Scanner<'_>) -> Scanned<Command> {
         "CLOSE" => Command::Close,
         "UNSELECT" => Command::Unselect,
         "EXPUNGE" => Command::Expunge,
+        "LANGUAGE" => Command::Language(scan_languages(scanner)?),
         "ID" | "AUTHENTICATE" | "LOGIN" | "ENABLE" | "SELECT" | "EXAMINE" | "CREATE" | "DELETE"
         | "RENAME" | "SUBSCRIBE" | "UNSUBSCRIBE" | "LIST" | "LSUB" | "STATUS" | "APPEND"
-        | "SEARCH" | "FETCH" | "STORE" | "COPY" | "MOVE" | "UID" => {
+        | "SEARCH" | "FETCH" | "STORE" | "COPY" | "MOVE" | "UID" | "SORT" | "THREAD"
+        | "COMPRESS" | "GETQUOTA" | "GETQUOTAROOT" | "SETQUOTA" | "GETACL" | "SETACL"
+        | "DELETEACL" | "LISTRIGHTS" | "MYRIGHTS" | "GETMETADATA" | "SETMETADATA" => {
             scanner.space()?;
             scan_arguments(scanner, &name)?
         }
@@ -215,6 +238,11 @@ fn scan_arguments(scanner: &mut Scanner<'_>, name: &str) -> Scanned<Command> {
             Command::Status { mailbox, items: list::scan_status_items(scanner)? }
         }
         "UID" => scan_uid(scanner)?,
+        "COMPRESS" => Command::Compress(scanner.keyword()?),
+        "GETQUOTA" | "GETQUOTAROOT" | "SETQUOTA" | "GETACL" | "SETACL" | "DELETEACL"
+        | "LISTRIGHTS" | "MYRIGHTS" | "GETMETADATA" | "SETMETADATA" => {
+            account::scan(scanner, name)?
+        }
         "APPEND" => return syntax("APPEND needs a message literal"),
         _ => scan_message_command(scanner, name, false)?,
     })
@@ -236,6 +264,8 @@ fn scan_message_command(scanner: &mut Scanner<'_>, name: &str, uid: bool) -> Sca
         "STORE" => Command::Store(store::scan(scanner, uid)?),
         "COPY" => Command::Copy(store::scan_copy(scanner, uid)?),
         "MOVE" => Command::Move(store::scan_copy(scanner, uid)?),
+        "SORT" => Command::Sort(sort::scan_sort(scanner, uid)?),
+        "THREAD" => Command::Thread(sort::scan_thread(scanner, uid)?),
         _ => return syntax("unknown command"),
     })
 }
@@ -292,6 +322,18 @@ fn scan_enable(scanner: &mut Scanner<'_>) -> Scanned<Command> {
     Ok(Command::Enable(names))
 }
 
+/// Language ranges of RFC 5255 §3.
+fn scan_languages(scanner: &mut Scanner<'_>) -> Scanned<Vec<String>> {
+    let mut languages = Vec::new();
+    while scanner.eat(b' ') {
+        if languages.len() == 32 {
+            return syntax("too many languages");
+        }
+        languages.push(utf8(scanner.astring()?)?);
+    }
+    Ok(languages)
+}
+
 fn scan_create(scanner: &mut Scanner<'_>) -> Scanned<Command> {
     let mailbox = scan_mailbox(scanner)?;
     let mut uses = Vec::new();
@@ -308,5 +350,7 @@ fn scan_create(scanner: &mut Scanner<'_>) -> Scanned<Command> {
     Ok(Command::Create { mailbox, uses })
 }
 
+#[cfg(test)]
+mod more_tests;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use crate::date::scan_date;
 use crate::flag::Flag;
 use crate::scan::{Scanned, Scanner, SyntaxError, syntax};
 use crate::sequence::{self, SequenceSet};
+use crate::window::{self, Window};
 use encoding_rs::Encoding;
 use jiff::civil::Date;
 
@@ -35,6 +36,8 @@ pub struct SearchReturn {
     pub count: bool,
     /// SAVE: keep the result for `$`.
     pub save: bool,
+    /// PARTIAL: that piece of the result (RFC 9394); never with `all`.
+    pub partial: Option<Window>,
 }
 
 /// A search, to be run over one mailbox.
@@ -101,6 +104,23 @@ pub enum SearchKey {
     /// MODSEQ: at least this mod-sequence; the entry name of RFC 7162 is checked and dropped, since one
     /// mod-sequence covers all of a message's metadata here.
     ModSeq(u64),
+    /// What the frontend turns into one of the others before it searches: by itself it finds nothing.
+    Extended(ExtendedKey),
+}
+
+/// Keys of extensions that only the frontend knows how to look up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExtendedKey {
+    /// EMAILID (RFC 8474)
+    EmailId(String),
+    /// THREADID (RFC 8474)
+    ThreadId(String),
+    /// SAVEDBEFORE (RFC 8514): saved into the mailbox before this day.
+    SavedBefore(Date),
+    /// SAVEDON
+    SavedOn(Date),
+    /// SAVEDSINCE
+    SavedSince(Date),
 }
 
 pub(super) fn scan(scanner: &mut Scanner<'_>, uid: bool) -> Scanned<SearchCommand> {
@@ -114,17 +134,32 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, uid: bool) -> Scanned<SearchComman
     let mut encoding = encoding_rs::UTF_8;
     if scanner.eat_keyword("CHARSET") {
         scanner.space()?;
-        let name = utf8(scanner.astring()?)?.to_ascii_uppercase();
-        encoding = encoding_of(&name)?;
+        let (name, found) = scan_charset(scanner)?;
+        encoding = found;
         charset = Some(name);
         scanner.space()?;
     }
+    Ok(SearchCommand { uid, returns, charset, program: scan_program(scanner, encoding)? })
+}
+
+/// A character set's name in upper case, and what it is.
+pub(super) fn scan_charset(scanner: &mut Scanner<'_>) -> Scanned<(String, &'static Encoding)> {
+    let name = utf8(scanner.astring()?)?.to_ascii_uppercase();
+    let encoding = encoding_of(&name)?;
+    Ok((name, encoding))
+}
+
+/// The keys, to the end of the command.
+pub(super) fn scan_program(
+    scanner: &mut Scanner<'_>,
+    encoding: &'static Encoding,
+) -> Scanned<SearchProgram> {
     let mut keys = Keys { scanner, encoding };
     let mut list = vec![keys.key()?];
     while keys.scanner.eat(b' ') {
         list.push(keys.key()?);
     }
-    Ok(SearchCommand { uid, returns, charset, program: SearchProgram { key: all_of(list) } })
+    Ok(SearchProgram { key: all_of(list) })
 }
 
 fn all_of(mut keys: Vec<SearchKey>) -> SearchKey {
@@ -146,7 +181,8 @@ fn encoding_of(name: &str) -> Scanned<&'static Encoding> {
     Encoding::for_label_no_replacement(name.as_bytes()).ok_or(SyntaxError::Charset)
 }
 
-fn scan_returns(scanner: &mut Scanner<'_>) -> Scanned<SearchReturn> {
+/// The options of RETURN.
+pub(super) fn scan_returns(scanner: &mut Scanner<'_>) -> Scanned<SearchReturn> {
     let mut returns = SearchReturn::default();
     let options = scanner.list(|scanner| {
         match scanner.keyword()?.as_str() {
@@ -155,11 +191,19 @@ fn scan_returns(scanner: &mut Scanner<'_>) -> Scanned<SearchReturn> {
             "ALL" => returns.all = true,
             "COUNT" => returns.count = true,
             "SAVE" => returns.save = true,
+            "PARTIAL" if returns.partial.is_none() => {
+                scanner.space()?;
+                returns.partial = Some(window::scan(scanner)?);
+            }
             _ => return syntax("unknown return option of SEARCH"),
         }
         Ok(())
     })?;
     returns.all |= options.is_empty();
+    // RFC 9394 §3.1
+    if returns.all && returns.partial.is_some() {
+        return syntax("ALL and PARTIAL exclude each other");
+    }
     Ok(returns)
 }
 
@@ -221,6 +265,8 @@ impl Keys<'_, '_> {
             "OR" => self.alternatives()?,
             "UID" => SearchKey::Uid(sequence::scan(self.scanner)?),
             "MODSEQ" => self.mod_sequence()?,
+            "EMAILID" => SearchKey::Extended(ExtendedKey::EmailId(self.object_id()?)),
+            "THREADID" => SearchKey::Extended(ExtendedKey::ThreadId(self.object_id()?)),
             _ => return self.measured(name),
         })
     }
@@ -234,6 +280,11 @@ impl Keys<'_, '_> {
             "SENTBEFORE" => SearchKey::SentBefore(scan_date(self.scanner)?),
             "SENTON" => SearchKey::SentOn(scan_date(self.scanner)?),
             "SENTSINCE" => SearchKey::SentSince(scan_date(self.scanner)?),
+            "SAVEDBEFORE" => {
+                SearchKey::Extended(ExtendedKey::SavedBefore(scan_date(self.scanner)?))
+            }
+            "SAVEDON" => SearchKey::Extended(ExtendedKey::SavedOn(scan_date(self.scanner)?)),
+            "SAVEDSINCE" => SearchKey::Extended(ExtendedKey::SavedSince(scan_date(self.scanner)?)),
             "LARGER" => SearchKey::Larger(self.scanner.number64()?),
             "SMALLER" => SearchKey::Smaller(self.scanner.number64()?),
             "YOUNGER" => SearchKey::Younger(self.scanner.nz_number()?),
@@ -259,6 +310,17 @@ impl Keys<'_, '_> {
 
     fn keyword_flag(&mut self) -> Scanned<SearchKey> {
         Ok(SearchKey::Flag(Flag::Keyword(self.scanner.atom()?.to_owned())))
+    }
+
+    /// RFC 8474 §7, `objectid`: letters, digits, `_` and `-`.
+    fn object_id(&mut self) -> Scanned<String> {
+        let octets = self
+            .scanner
+            .take_while(|octet| octet.is_ascii_alphanumeric() || matches!(octet, b'_' | b'-'));
+        match octets.len() {
+            1..=255 => Ok(String::from_utf8_lossy(octets).into_owned()),
+            _ => syntax("the id is malformed"),
+        }
     }
 
     /// `MODSEQ [entry-name SP entry-type-req SP] mod-sequence-valzer`
@@ -297,7 +359,8 @@ fn plain_key(name: &str) -> Option<SearchKey> {
     let flag = |flag| Some(SearchKey::Flag(flag));
     let without = |flag| Some(not(SearchKey::Flag(flag)));
     match name {
-        "ALL" => Some(SearchKey::All),
+        // RFC 8514 §4.2: every message here has the date when it was saved.
+        "ALL" | "SAVEDATESUPPORTED" => Some(SearchKey::All),
         "ANSWERED" => flag(Flag::Answered),
         "DELETED" => flag(Flag::Deleted),
         "DRAFT" => flag(Flag::Draft),

@@ -53,10 +53,22 @@ pub enum Code {
     HasChildren,
     /// HIGHESTMODSEQ
     HighestModSeq(u64),
+    /// INPROGRESS and the tag of the command that takes its time; how far it is, is not told (RFC 9585).
+    InProgress(String),
     /// INUSE
     InUse,
     /// LIMIT
     Limit,
+    /// COMPRESSIONACTIVE (RFC 4978)
+    CompressionActive,
+    /// MAILBOXID (RFC 8474): the number that [`super::mailbox_id`] writes.
+    MailboxId(u32),
+    /// METADATA LONGENTRIES (RFC 5464): the size of the largest value that was left out.
+    MetadataLongEntries(u64),
+    /// METADATA MAXSIZE: the largest value that is taken.
+    MetadataMaxSize(u64),
+    /// METADATA TOOMANY: no more entries are taken.
+    MetadataTooMany,
     /// MODIFIED: the messages that STORE did not change; not empty.
     Modified(NumberSet),
     /// NOMODSEQ
@@ -126,6 +138,19 @@ impl Code {
                 }
             }
             Self::HighestModSeq(value) => put(out, format_args!("HIGHESTMODSEQ {value}")),
+            Self::InProgress(tag) => {
+                out.extend_from_slice(b"INPROGRESS (");
+                string(out, tag.replace(']', "?").as_bytes());
+                out.extend_from_slice(b" NIL NIL)");
+            }
+            Self::MailboxId(id) => {
+                put(out, format_args!("MAILBOXID ({})", super::mailbox_id((*id).into())));
+            }
+            Self::MetadataLongEntries(size) => {
+                put(out, format_args!("METADATA LONGENTRIES {size}"));
+            }
+            Self::MetadataMaxSize(size) => put(out, format_args!("METADATA MAXSIZE {size}")),
+            Self::MetadataTooMany => out.extend_from_slice(b"METADATA TOOMANY"),
             Self::Modified(set) => put(out, format_args!("MODIFIED {set}")),
             Self::PermanentFlags { flags, any } => {
                 out.extend_from_slice(b"PERMANENTFLAGS ");
@@ -158,8 +183,14 @@ impl Code {
             Self::ExpungeIssued => "EXPUNGEISSUED",
             Self::HasChildren => "HASCHILDREN",
             Self::HighestModSeq(_) => "HIGHESTMODSEQ",
+            Self::InProgress(_) => "INPROGRESS",
             Self::InUse => "INUSE",
             Self::Limit => "LIMIT",
+            Self::CompressionActive => "COMPRESSIONACTIVE",
+            Self::MailboxId(_) => "MAILBOXID",
+            Self::MetadataLongEntries(_) | Self::MetadataMaxSize(_) | Self::MetadataTooMany => {
+                "METADATA"
+            }
             Self::Modified(_) => "MODIFIED",
             Self::NoModSeq => "NOMODSEQ",
             Self::NonExistent => "NONEXISTENT",

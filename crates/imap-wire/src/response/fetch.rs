@@ -61,6 +61,34 @@ impl FetchResponse {
         put(out, format_args!("MODSEQ ({modseq})"));
     }
 
+    /// EMAILID (RFC 8474)
+    pub fn email_id(&mut self, out: &mut Vec<u8>, id: &str) {
+        self.item(out);
+        put(out, format_args!("EMAILID ({id})"));
+    }
+
+    /// THREADID (RFC 8474); NIL without an id.
+    pub fn thread_id(&mut self, out: &mut Vec<u8>, id: Option<&str>) {
+        self.item(out);
+        match id {
+            Some(id) => put(out, format_args!("THREADID ({id})")),
+            None => out.extend_from_slice(b"THREADID NIL"),
+        }
+    }
+
+    /// SAVEDATE (RFC 8514)
+    pub fn save_date(&mut self, out: &mut Vec<u8>, date: InternalDate) {
+        self.item(out);
+        put(out, format_args!("SAVEDATE \"{date}\""));
+    }
+
+    /// PREVIEW (RFC 8970); empty for a message that has no text.
+    pub fn preview(&mut self, out: &mut Vec<u8>, text: &str) {
+        self.item(out);
+        out.extend_from_slice(b"PREVIEW ");
+        nstring(out, Some(text.as_bytes()));
+    }
+
     /// INTERNALDATE
     pub fn internal_date(&mut self, out: &mut Vec<u8>, date: InternalDate) {
         self.item(out);

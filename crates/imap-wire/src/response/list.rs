@@ -4,7 +4,9 @@ use super::{nstring, put, put_atom, string};
 use crate::command::list::StatusItem;
 use crate::flag::SpecialUse;
 use crate::mailbox_name::{NameForm, SEPARATOR};
+use crate::order::Threads;
 use crate::sequence::NumberSet;
+use crate::window::Window;
 use std::borrow::Cow;
 
 /// LIST or LSUB.
@@ -106,9 +108,18 @@ pub fn status(out: &mut Vec<u8>, name: &str, form: NameForm, items: &[(StatusIte
     string::mailbox(out, name, form);
     out.extend_from_slice(b" (");
     for (index, (item, value)) in items.iter().enumerate() {
-        put(out, format_args!("{}{} {value}", if index == 0 { "" } else { " " }, item.as_str()));
+        put(out, format_args!("{}{} ", if index == 0 { "" } else { " " }, item.as_str()));
+        match item {
+            StatusItem::MailboxId => put(out, format_args!("({})", mailbox_id(*value))),
+            _ => put(out, format_args!("{value}")),
+        }
     }
     out.extend_from_slice(b")\r\n");
+}
+
+/// A MAILBOXID (RFC 8474 §4): the number that names the mailbox and no other, as UIDVALIDITY does here.
+pub fn mailbox_id(uid_validity: u64) -> String {
+    format!("F{uid_validity}")
 }
 
 /// `* NAMESPACE (("" "/")) NIL NIL`: one personal namespace at the root, nothing else.
@@ -128,6 +139,37 @@ pub fn search(out: &mut Vec<u8>, numbers: impl IntoIterator<Item = u32>, modseq:
     out.extend_from_slice(b"\r\n");
 }
 
+/// The messages of a result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Numbers {
+    /// In any order: SEARCH.
+    Set(NumberSet),
+    /// In this order: SORT.
+    Sorted(Vec<u32>),
+}
+
+impl Numbers {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Set(set) => set.is_empty(),
+            Self::Sorted(list) => list.is_empty(),
+        }
+    }
+}
+
+impl std::fmt::Display for Numbers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Set(set) => set.fmt(f),
+            // Ranges have no order, so there are none.
+            Self::Sorted(list) => list.iter().enumerate().try_for_each(|(index, number)| {
+                let comma = if index == 0 { "" } else { "," };
+                write!(f, "{comma}{number}")
+            }),
+        }
+    }
+}
+
 /// What ESEARCH tells (RFC 9051 §7.3.4); a value that was not asked for or does not exist is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Esearch {
@@ -137,8 +179,10 @@ pub struct Esearch {
     pub max: Option<u32>,
     /// COUNT
     pub count: Option<u32>,
-    /// ALL; an empty set is left out, as the RFC demands.
-    pub all: Option<NumberSet>,
+    /// ALL; an empty one is left out, as the RFC demands.
+    pub all: Option<Numbers>,
+    /// PARTIAL, with the window as it was asked for; empty is NIL (RFC 9394 §3.1).
+    pub partial: Option<(Window, Numbers)>,
     /// MODSEQ
     pub modseq: Option<u64>,
 }
@@ -157,8 +201,38 @@ pub fn esearch(out: &mut Vec<u8>, tag: &str, uid: bool, result: &Esearch) {
     if let Some(all) = result.all.as_ref().filter(|all| !all.is_empty()) {
         put(out, format_args!(" ALL {all}"));
     }
+    match &result.partial {
+        Some((window, numbers)) if numbers.is_empty() => {
+            put(out, format_args!(" PARTIAL ({window} NIL)"));
+        }
+        Some((window, numbers)) => put(out, format_args!(" PARTIAL ({window} {numbers})")),
+        None => {}
+    }
     if let Some(modseq) = result.modseq {
         put(out, format_args!(" MODSEQ {modseq}"));
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `* SORT 2 84 882`, with the highest modification sequence if it was searched by (RFC 5256 §4, RFC 7162 §3.1.6).
+pub fn sort(out: &mut Vec<u8>, numbers: &[u32], modseq: Option<u64>) {
+    out.extend_from_slice(b"* SORT");
+    for number in numbers {
+        put(out, format_args!(" {number}"));
+    }
+    if let Some(modseq) = modseq {
+        put(out, format_args!(" (MODSEQ {modseq})"));
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// `* THREAD (2)(3 6)` (RFC 5256 §4)
+pub fn thread(out: &mut Vec<u8>, threads: &Threads) {
+    out.extend_from_slice(b"* THREAD");
+    let start = out.len();
+    threads.write(out);
+    if out.len() > start {
+        out.insert(start, b' ');
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -3,16 +3,20 @@
 //! Every function appends whole, well-formed responses or parts of them; no text can carry a CR or LF into the
 //! stream. The functions take plain data: what to answer is decided elsewhere.
 
+mod account;
 mod code;
 mod fetch;
 mod list;
 mod string;
 
+pub use account::{
+    QuotaResource, acl, language, list_rights, metadata, my_rights, quota, quota_root,
+};
 pub use code::Code;
 pub use fetch::{BodyOctets, FetchResponse};
 pub use list::{
-    Esearch, ListAttribute, ListKind, ListResponse, enabled, esearch, id, list, namespace, search,
-    status,
+    Esearch, ListAttribute, ListKind, ListResponse, Numbers, enabled, esearch, id, list,
+    mailbox_id, namespace, search, sort, status, thread,
 };
 pub use string::{astring, is_quotable, literal, literal8, mailbox, nstring, string};
 
@@ -166,5 +170,7 @@ pub fn flags_line<'f>(out: &mut Vec<u8>, list: impl IntoIterator<Item = &'f Flag
     out.extend_from_slice(b"\r\n");
 }
 
+#[cfg(test)]
+mod more_tests;
 #[cfg(test)]
 mod tests;

@@ -136,12 +136,12 @@ fn untagged_data() {
         text(|o| esearch(o, "A282", false, &result)),
         "* ESEARCH (TAG \"A282\") MIN 2 COUNT 3\r\n"
     );
-    let result = Esearch { all: Some(set(&[2, 10, 11])), ..Esearch::default() };
+    let result = Esearch { all: Some(Numbers::Set(set(&[2, 10, 11]))), ..Esearch::default() };
     assert_eq!(
         text(|o| esearch(o, "A283", true, &result)),
         "* ESEARCH (TAG \"A283\") UID ALL 2,10:11\r\n"
     );
-    let result = Esearch { all: Some(set(&[])), ..Esearch::default() };
+    let result = Esearch { all: Some(Numbers::Set(set(&[]))), ..Esearch::default() };
     assert_eq!(text(|o| esearch(o, "a", true, &result)), "* ESEARCH (TAG \"a\") UID\r\n");
     assert_eq!(
         text(|o| vanished(o, true, &set(&[41, 43, 44]))),

@@ -5,6 +5,9 @@
 
 mod body;
 mod envelope;
+mod read;
+
+pub use read::{EnvelopeFields, FirstAddress, envelope_fields};
 
 use crate::mime::Tree;
 use crate::mime::header::header_length;

@@ -71,7 +71,7 @@ async fn flags_and_new_messages_of_others() {
     other.append("INBOX", "", &message("new", "x")).await;
     let news = ann.ok("SEARCH SUBJECT nothing").await;
     assert_eq!(news[0], "* SEARCH");
-    assert_eq!(news[1..3], ["* 3 EXISTS", "* 1 RECENT"]);
+    assert_eq!(news[1..3], ["* 3 EXISTS", "* 0 RECENT"]);
     assert_eq!(news[3], "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft Fresh)");
     assert_eq!(news.last().unwrap(), "* 2 FETCH (FLAGS (\\Flagged Fresh))");
     // A silent change does not hide what another session did to the same message.
@@ -87,12 +87,14 @@ async fn idle_tells_at_once() {
     ann.send("i IDLE\r\n").await;
     assert!(ann.line().await.starts_with("+ "));
     other.append("INBOX", "", &message("new", "x")).await;
-    assert_eq!([ann.line().await, ann.line().await], ["* 3 EXISTS", "* 1 RECENT"]);
+    assert_eq!(ann.line().await, "* 3 EXISTS");
+    // Which of the two heard of it first, and has it as recent, is open.
+    assert!(ann.line().await.ends_with(" RECENT"));
     other.ok("STORE 1 +FLAGS (\\Deleted)").await;
     assert_eq!(ann.line().await, "* 1 FETCH (FLAGS (\\Deleted))");
     other.ok("EXPUNGE").await;
     assert_eq!(ann.line().await, "* 1 EXPUNGE");
-    assert_eq!(ann.line().await, "* 1 RECENT");
+    assert!(ann.line().await.ends_with(" RECENT"));
     ann.send("done\r\n").await;
     assert!(ann.line().await.starts_with("i OK"));
     // DONE in the same packet, and a wrong word.

@@ -195,6 +195,14 @@ impl Client {
         (count > 0).then_some(())
     }
 
+    /// Some octets as they come; none at the end.
+    pub(crate) async fn octets(&mut self) -> Vec<u8> {
+        if self.buffer.is_empty() {
+            self.fill().await;
+        }
+        std::mem::take(&mut self.buffer)
+    }
+
     /// All lines up to the tagged one, which is the last.
     pub(crate) async fn until(&mut self, tag: &str) -> Vec<String> {
         let mut lines = Vec::new();

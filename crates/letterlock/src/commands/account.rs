@@ -18,9 +18,10 @@ pub(crate) fn run(config: &Path, command: AccountCommand) -> Result<(), Failure>
 fn request(command: AccountCommand) -> Result<(AccountRequest, Style), Failure> {
     let plain = |request| Ok((request, Style::TEXT));
     match command {
-        AccountCommand::Add { address, password_stdin, server_held, name } => {
+        AccountCommand::Add { address, password_stdin, server_held, name, quota } => {
             let password = read_if(password_stdin, "password")?;
-            plain(AccountRequest::Add { address, password, server_held, name })
+            let quota = quota.unwrap_or_default();
+            plain(AccountRequest::Add { address, password, server_held, name, quota })
         }
         AccountCommand::List { domain, format } => {
             Ok((AccountRequest::List { domain }, format.into()))
@@ -28,13 +29,13 @@ fn request(command: AccountCommand) -> Result<(AccountRequest, Style), Failure> 
         AccountCommand::Show { address, format } => {
             Ok((AccountRequest::Show { address }, format.into()))
         }
-        AccountCommand::Set { address, name, enabled } => {
-            if name.is_none() && enabled.is_none() {
+        AccountCommand::Set { address, name, enabled, quota } => {
+            if name.is_none() && enabled.is_none() && quota.is_none() {
                 return Err(Failure::Usage(
-                    "account set: say what to set: --name or --enabled".into(),
+                    "account set: say what to set: --name, --enabled or --quota".into(),
                 ));
             }
-            plain(AccountRequest::Set { address, change: AccountChange { name, enabled } })
+            plain(AccountRequest::Set { address, change: AccountChange { name, enabled, quota } })
         }
         AccountCommand::Password {
             address,
@@ -53,8 +54,15 @@ fn request(command: AccountCommand) -> Result<(AccountRequest, Style), Failure> 
         AccountCommand::Recovery { address, unlock } => {
             plain(AccountRequest::Recovery { address, unlock: unlocking(unlock)? })
         }
+        AccountCommand::Rotate { address, new_account_key, password_stdin, unlock } => {
+            let unlock = unlocking(unlock)?;
+            let password = read_if(password_stdin, "new password")?;
+            plain(AccountRequest::Rotate { address, password, unlock, new_account_key })
+        }
         AccountCommand::Lock { address } => plain(AccountRequest::Lock { address }),
-        AccountCommand::Disable { address } => plain(AccountRequest::Disable { address }),
+        AccountCommand::Disable { address, mail } => {
+            plain(AccountRequest::Disable { address, mail: mail.into() })
+        }
         AccountCommand::Offboard { address, confirm: sure } => {
             confirm(&format!("{address} will lose all access"), sure.yes)?;
             plain(AccountRequest::Offboard { address })
@@ -89,7 +97,10 @@ fn app_password(
 }
 
 fn unlocking(unlock: Unlock) -> Result<Option<Secret>, Failure> {
-    read_if(unlock.unlock_stdin, "password or recovery key to unlock with")
+    read_if(
+        unlock.unlock_stdin,
+        "password, recovery key or organisation's private key to unlock with",
+    )
 }
 
 fn read_if(wanted: bool, what: &str) -> Result<Option<Secret>, Failure> {

@@ -4,15 +4,19 @@ pub(crate) mod account;
 pub(crate) mod alias;
 pub(crate) mod config;
 pub(crate) mod domain;
+pub(crate) mod organisation;
+mod progress;
 pub(crate) mod queue;
+pub(crate) mod verify;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::Context;
-use letterlock_admin::{Request, Response, Secret, control};
+use letterlock_admin::{Reporter, Request, Response, Secret, control};
 use letterlock_config::Settings;
 
+use self::progress::Shown;
 use crate::Failure;
 use crate::stores::{Lock, Stores};
 
@@ -30,14 +34,16 @@ pub(crate) fn carry_out(config: &Path, request: Request) -> Result<Response, Fai
         .build()
         .context("cannot start")?;
     runtime.block_on(async {
-        let outcome = match control::call(&settings.data_dir.join(control::SOCKET), &request).await
+        let mut shown = Shown::default();
+        let socket = settings.data_dir.join(control::SOCKET);
+        let outcome = match control::call_with(&socket, &request, |heard| shown.show(&heard)).await
         {
             Ok(outcome) => outcome,
             Err(error) if reached(&error) => {
                 let error = anyhow::Error::from(error);
                 return Err(error.context("the server may or may not have done it").into());
             }
-            Err(_) => on_files(&settings, request).await?,
+            Err(_) => on_files(&settings, request, &mut shown).await?,
         };
         outcome.map_err(|text| Failure::Failed(anyhow::Error::msg(text)))
     })
@@ -54,10 +60,23 @@ fn reached(error: &io::Error) -> bool {
 async fn on_files(
     settings: &Settings,
     request: Request,
+    shown: &mut Shown,
 ) -> Result<Result<Response, String>, Failure> {
     let lock = Lock::take(&settings.data_dir)?;
     let stores = Stores::open(settings, lock).await?;
-    let outcome = stores.admin(settings).run(request).await.map_err(|error| error.to_string());
+    let admin = stores.admin(settings);
+    let (reporter, mut heard) = Reporter::new();
+    let outcome = {
+        let work = admin.run_with(request, &reporter);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                outcome = &mut work => break outcome.map_err(|error| error.to_string()),
+                Ok(()) = heard.changed() => shown.show(&heard.borrow_and_update()),
+            }
+        }
+    };
+    drop(admin);
     drop(stores.close().await);
     Ok(outcome)
 }

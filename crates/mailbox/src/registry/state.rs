@@ -1,9 +1,10 @@
 //! What the registry says of an account, and what it keeps for one.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use letterlock_vault::{AccountId, SealTo};
+use letterlock_vault::{AccountId, AccountSecrets, SealTo};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
 use crate::handle::{Handle, Shared};
@@ -19,6 +20,8 @@ pub struct Options {
     pub cache_kib: u32,
     /// The largest message that APPEND takes, in octets.
     pub message_size: u64,
+    /// Whether new messages are indexed for searches in the background.
+    pub index: bool,
 }
 
 impl Default for Options {
@@ -28,6 +31,7 @@ impl Default for Options {
             idle_close: Some(Duration::from_secs(30)),
             cache_kib: 1_024,
             message_size: 50 << 20,
+            index: true,
         }
     }
 }
@@ -87,12 +91,16 @@ pub enum Drained {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     /// Held while the state changes, over the opening and closing of the file.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
     /// Held for reading by each [`Filing`], for writing by the step that ends draining.
     pub(super) gate: Arc<RwLock<()>>,
     state: Mutex<State>,
+    /// Secrets of an earlier epoch than this one are out of date: a rotation replaced them.
+    pub(super) epoch: AtomicU32,
+    /// A rotation is under way.
+    pub(super) rotating: AtomicBool,
 }
 
 #[derive(Default)]
@@ -123,6 +131,11 @@ impl State {
 }
 
 impl Slot {
+    /// Whether a rotation replaced these secrets since they were read.
+    pub(crate) fn is_newer(&self, secrets: &AccountSecrets) -> bool {
+        secrets.epoch() < self.epoch.load(Ordering::Relaxed)
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,6 +8,7 @@ use letterlock_imap_wire::{Flag, InternalDate, SearchKey, SequenceSet};
 
 use super::SearchContext;
 use super::content::Content;
+use crate::index::{Answers, Knows, Places, Question};
 use crate::types::{Flags, ModSeq, SystemFlags, UidRanges, all_uids};
 
 /// A message's row, as far as searches look at it.
@@ -70,46 +71,86 @@ pub(super) enum Condition {
     Sent(Day),
     Header {
         name: String,
-        part: String,
+        part: Asked,
     },
-    Body(String),
-    Text(String),
+    Body(Asked),
+    Text(Asked),
+}
+
+/// A folded text, and the number of the question that the word index was asked for it.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    part: String,
+    question: usize,
+}
+
+impl Asked {
+    fn new(part: &str, places: Places, questions: &mut Vec<Question>) -> Self {
+        let question = Question { pattern: fold(part), places };
+        let part = question.pattern.clone();
+        let known = questions.iter().position(|other| *other == question);
+        let number = known.unwrap_or(questions.len());
+        if known.is_none() {
+            questions.push(question);
+        }
+        Self { part, question: number }
+    }
+
+    /// What the index says, or else what the content does.
+    fn judge(
+        &self,
+        meta: &Meta,
+        answers: &Answers,
+        look: impl FnOnce(&str) -> Option<bool>,
+    ) -> Option<bool> {
+        match answers.knows(self.question, meta.body) {
+            Knows::No => Some(false),
+            Knows::Yes => Some(true),
+            Knows::Open => look(&self.part),
+        }
+    }
 }
 
 impl Condition {
-    /// The condition of a key, as the session means it.
-    pub(super) fn of(key: &SearchKey, context: &SearchContext) -> Self {
-        let header =
-            |name: &str, part: &str| Self::Header { name: name.to_owned(), part: fold(part) };
+    /// The condition of a key, as the session means it; what the word index can be asked is added to `questions`.
+    pub(super) fn of(
+        key: &SearchKey,
+        context: &SearchContext,
+        questions: &mut Vec<Question>,
+    ) -> Self {
         let ago = |seconds: u32| context.now.as_second().saturating_sub(i64::from(seconds));
         match key {
             SearchKey::All => Self::Const(true),
             SearchKey::And(keys) => {
-                let mut all: Vec<_> = keys.iter().map(|key| Self::of(key, context)).collect();
+                let mut all: Vec<_> =
+                    keys.iter().map(|key| Self::of(key, context, questions)).collect();
                 // What is cheap to know goes first.
                 all.sort_by_key(Self::depth);
                 Self::All(all)
             }
             SearchKey::Or(keys) => {
-                let mut any: Vec<_> = keys.iter().map(|key| Self::of(key, context)).collect();
+                let mut any: Vec<_> =
+                    keys.iter().map(|key| Self::of(key, context, questions)).collect();
                 any.sort_by_key(Self::depth);
                 Self::Any(any)
             }
-            SearchKey::Not(key) => Self::Not(Box::new(Self::of(key, context))),
+            SearchKey::Not(key) => Self::Not(Box::new(Self::of(key, context, questions))),
             SearchKey::Flag(flag) => Self::of_flag(flag, context),
             SearchKey::Sequence(set) => Self::Uids(uids_of_numbers(set, context)),
             SearchKey::Uid(set) => {
                 let last = context.uids.last().copied().unwrap_or(0);
                 Self::Uids(set.resolve(last).unwrap_or_else(|| context.saved.clone()))
             }
-            SearchKey::Bcc(part) => header("Bcc", part),
-            SearchKey::Cc(part) => header("Cc", part),
-            SearchKey::From(part) => header("From", part),
-            SearchKey::To(part) => header("To", part),
-            SearchKey::Subject(part) => header("Subject", part),
-            SearchKey::Header(name, part) => header(name, part),
-            SearchKey::Body(part) => Self::Body(fold(part)),
-            SearchKey::Text(part) => Self::Text(fold(part)),
+            SearchKey::Bcc(part) => Self::header("Bcc", part, questions),
+            SearchKey::Cc(part) => Self::header("Cc", part, questions),
+            SearchKey::From(part) => Self::header("From", part, questions),
+            SearchKey::To(part) => Self::header("To", part, questions),
+            SearchKey::Subject(part) => Self::header("Subject", part, questions),
+            SearchKey::Header(name, part) => Self::header(name, part, questions),
+            // Everything holds the empty text.
+            SearchKey::Body(part) | SearchKey::Text(part) if part.is_empty() => Self::Const(true),
+            SearchKey::Body(part) => Self::Body(Asked::new(part, Places::Body, questions)),
+            SearchKey::Text(part) => Self::Text(Asked::new(part, Places::Any, questions)),
             SearchKey::Before(day) => Self::Received(Day::Before(*day)),
             SearchKey::On(day) => Self::Received(Day::On(*day)),
             SearchKey::Since(day) => Self::Received(Day::Since(*day)),
@@ -121,7 +162,13 @@ impl Condition {
             SearchKey::Younger(seconds) => Self::ReceivedSince(ago(*seconds)),
             SearchKey::Older(seconds) => Self::ReceivedUntil(ago(*seconds)),
             SearchKey::ModSeq(modseq) => Self::ModSeq(*modseq),
+            // A frontend looks these up and puts UIDs in their place.
+            SearchKey::Extended(_) => Self::Const(false),
         }
+    }
+
+    fn header(name: &str, part: &str, questions: &mut Vec<Question>) -> Self {
+        Self::Header { name: name.to_owned(), part: Asked::new(part, Places::Header, questions) }
     }
 
     fn of_flag(flag: &Flag, context: &SearchContext) -> Self {
@@ -176,6 +223,17 @@ impl Condition {
         }
     }
 
+    /// Questions to the word index of which each must be true of a hit.
+    pub(super) fn needs(&self, into: &mut Vec<usize>) {
+        match self {
+            Self::All(conditions) => conditions.iter().for_each(|part| part.needs(into)),
+            Self::Header { part, .. } | Self::Body(part) | Self::Text(part) => {
+                into.push(part.question)
+            }
+            _ => {}
+        }
+    }
+
     /// An index that holds all possible hits, as `INDEXED BY` and the index's own condition.
     pub(super) fn index(&self) -> Option<(&'static str, &'static str)> {
         match self {
@@ -191,12 +249,17 @@ impl Condition {
     }
 
     /// Whether the message fulfils the condition, as far as that is known by row and content.
-    pub(super) fn judge(&self, meta: &Meta, content: Option<&Content>) -> Option<bool> {
+    pub(super) fn judge(
+        &self,
+        meta: &Meta,
+        answers: &Answers,
+        content: Option<&Content>,
+    ) -> Option<bool> {
         Some(match self {
             Self::Const(value) => *value,
-            Self::All(conditions) => return judge_all(conditions, meta, content, false),
-            Self::Any(conditions) => return judge_all(conditions, meta, content, true),
-            Self::Not(condition) => !condition.judge(meta, content)?,
+            Self::All(conditions) => return judge_all(conditions, meta, answers, content, false),
+            Self::Any(conditions) => return judge_all(conditions, meta, answers, content, true),
+            Self::Not(condition) => !condition.judge(meta, answers, content)?,
             Self::Uids(uids) => uids.contains(meta.uid),
             Self::System(flags) => meta.flags.system.contains(*flags),
             Self::Keyword(name) => {
@@ -210,9 +273,11 @@ impl Condition {
             Self::Smaller(size) => meta.size < *size,
             Self::ModSeq(modseq) => meta.modseq.0 >= *modseq,
             Self::Sent(day) => content?.sent().is_some_and(|date| day.holds(date)),
-            Self::Header { name, part } => content?.header_has(name, part),
-            Self::Body(part) => return content?.body_has(part),
-            Self::Text(part) => return content?.text_has(part),
+            Self::Header { name, part } => {
+                return part.judge(meta, answers, |part| Some(content?.header_has(name, part)));
+            }
+            Self::Body(part) => return part.judge(meta, answers, |part| content?.body_has(part)),
+            Self::Text(part) => return part.judge(meta, answers, |part| content?.text_has(part)),
         })
     }
 }
@@ -221,12 +286,13 @@ impl Condition {
 fn judge_all(
     conditions: &[Condition],
     meta: &Meta,
+    answers: &Answers,
     content: Option<&Content>,
     settles: bool,
 ) -> Option<bool> {
     let mut known = true;
     for condition in conditions {
-        match condition.judge(meta, content) {
+        match condition.judge(meta, answers, content) {
             Some(value) if value == settles => return Some(settles),
             Some(_) => {}
             None => known = false,
@@ -294,7 +360,9 @@ mod tests {
             body: 1,
         };
         let context = context(&[3]);
-        let judge = |key: SearchKey| Condition::of(&key, &context).judge(&meta, None);
+        let judge = |key: SearchKey| {
+            Condition::of(&key, &context, &mut Vec::new()).judge(&meta, &Answers::default(), None)
+        };
         let text = || SearchKey::Text("x".into());
         assert_eq!(judge(text()), None);
         assert_eq!(judge(SearchKey::Not(Box::new(text()))), None);
@@ -318,10 +386,11 @@ mod tests {
             SearchKey::Uid(SequenceSet::parse("4:*").unwrap()),
             SearchKey::Flag(Flag::Recent),
         ]);
-        let condition = Condition::of(&key, &context);
+        let condition = Condition::of(&key, &context, &mut Vec::new());
         assert_eq!(condition.reach().to_string(), "8:9");
         assert_eq!(condition.index().map(|index| index.0), Some("INDEXED BY messages_unseen"));
-        let either = Condition::of(&SearchKey::Or(vec![key, SearchKey::All]), &context);
+        let either =
+            Condition::of(&SearchKey::Or(vec![key, SearchKey::All]), &context, &mut Vec::new());
         assert_eq!(either.reach(), all_uids());
         assert_eq!(either.index(), None);
     }

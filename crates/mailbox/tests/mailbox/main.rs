@@ -3,9 +3,16 @@
 mod changes;
 mod crash;
 mod deliver;
+/// The disk of the vault's own tests, which loses power.
+#[allow(dead_code, reason = "other parts of it are of use there")]
+#[path = "../../../vault/tests/storage/world.rs"]
+mod disk;
 mod folders;
+mod index;
 mod messages;
 mod model;
+mod random;
 mod registry;
+mod rotate;
 mod search;
 mod world;

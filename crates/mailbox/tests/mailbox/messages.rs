@@ -357,3 +357,63 @@ async fn a_store_tells_when_each_message_had_changed_last() {
     let second = handle.store(folder, &set("1:2"), add(SystemFlags::DRAFT), None).await.unwrap();
     assert_eq!(second.before, [start, first.changed[0].modseq]);
 }
+
+#[tokio::test]
+async fn parts_of_a_large_message_are_read_alone() {
+    use letterlock_imap_wire::section::{Section, SectionText, section};
+    let (_world, handle) = World::open().await;
+    let part = |mark: char| {
+        let line = mark.to_string().repeat(76);
+        format!("--b\r\nContent-Type: text/plain\r\n\r\n{}", format!("{line}\r\n").repeat(5_000))
+    };
+    for parts in [0, 1, 4] {
+        let all: String = ('a'..).take(parts).map(part).collect();
+        let text = format!(
+            "Subject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n{all}--b--\r\n"
+        );
+        let new = NewMessage { bytes: text.clone().into(), ..message("") };
+        let appended = handle.append("INBOX", vec![new]).await.unwrap();
+        let (folder, uid) = (appended.folder, appended.uids[0]);
+        let (text, size) = (text.as_bytes(), text.len());
+        for (from, to) in [
+            (0, 0),
+            (0, 10),
+            (5, 70),
+            (60, 200),
+            (65_000, 66_000),
+            (131_000, 400_000),
+            (size - 3, size + 9),
+            (size + 1, size + 2),
+        ] {
+            let found =
+                handle.body_range(folder, uid, from as u64..to as u64).await.unwrap().unwrap();
+            assert_eq!(found, text[from.min(size)..to.min(size)], "{from}..{to}");
+        }
+        let mut reader = handle.reader(folder, uid).await.unwrap().unwrap();
+        assert_eq!(reader.size(), size as u64);
+        for part in [vec![], vec![1], vec![3], vec![9]] {
+            for text_of in
+                [SectionText::Whole, SectionText::Mime, SectionText::Text, SectionText::Header]
+            {
+                let wanted = Section { part: part.clone(), text: text_of };
+                let found = match reader.section(&wanted).await.unwrap() {
+                    Some(range) => Some(reader.read(range).await.unwrap()),
+                    None => None,
+                };
+                assert_eq!(found.as_deref(), section(text, &wanted).as_deref(), "{wanted:?}");
+            }
+        }
+        // Who reads it reads it to its end.
+        let first = reader.next().await.unwrap().unwrap();
+        handle.remove(folder, &set(&uid.to_string())).await.unwrap();
+        handle.sweep().await.unwrap();
+        let mut whole = first.to_vec();
+        while let Some(some) = reader.next().await.unwrap() {
+            assert!(some.len() <= (512 << 10) + 100);
+            whole.extend_from_slice(&some);
+        }
+        assert!(whole == text);
+        drop(reader);
+        assert!(handle.reader(folder, uid).await.unwrap().is_none());
+    }
+}

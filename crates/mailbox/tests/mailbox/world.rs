@@ -68,6 +68,21 @@ impl World {
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
+    /// The same files in another data folder.
+    pub(crate) fn elsewhere(&self) -> tempfile::TempDir {
+        let other = tempfile::tempdir().unwrap();
+        let dir = other.path().join("accounts").join(self.account().to_string());
+        std::fs::create_dir_all(&dir).unwrap();
+        for path in self.files() {
+            std::fs::copy(&path, dir.join(path.file_name().unwrap())).unwrap();
+        }
+        other
+    }
+
     /// What is on the disk at this moment.
     pub(crate) fn snapshot(&self) -> Vec<(PathBuf, Vec<u8>)> {
         self.files().into_iter().map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use letterlock_net::{
-    Admission, NetError, Permit, Refused, Shutdown, Stream, accept_loop, bind, connect,
+    Admission, NetError, Permit, Refused, Shutdown, Stream, TrustedProxies, accept_loop,
+    accept_loop_behind, bind, connect,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -245,4 +246,109 @@ fn the_loop_survives_a_lack_of_descriptors() {
         tokio::time::timeout(LIMIT, client.read_to_string(&mut text)).await.unwrap().unwrap();
         assert_eq!(text, "hello");
     });
+}
+
+/// Serves `listener` behind a load balancer on this machine.
+fn serve_behind_proxy(
+    listener: TcpListener,
+    door: &Arc<Door>,
+    shutdown: &Shutdown,
+    patience: Duration,
+) {
+    let admission: Arc<dyn Admission> = Arc::clone(door) as _;
+    let networks = vec!["127.0.0.1/32".parse().unwrap()];
+    let proxies = Arc::new(TrustedProxies { networks, patience });
+    tokio::spawn(accept_loop_behind(proxies, listener, "smtp", admission, shutdown.clone(), tell));
+}
+
+/// Says whom it takes the client for, then echoes what the header was followed by.
+async fn tell(mut stream: Stream, peer: SocketAddr) {
+    stream.write_all(format!("{peer} ").as_bytes()).await.unwrap();
+    echo(stream, peer).await;
+}
+
+#[tokio::test]
+async fn a_load_balancers_clients_are_seen_as_themselves() {
+    let listener = bind(&[any("127.0.0.1:0")]).unwrap().remove(0);
+    let address = listener.local_addr().unwrap();
+    let (door, shutdown) = (Arc::new(Door { places: 10, ..Door::default() }), Shutdown::new());
+    serve_behind_proxy(listener, &door, &shutdown, LIMIT);
+
+    // Octet by octet, and the client's own words in the same packet.
+    let mut client = connect(address, LIMIT).await.unwrap();
+    for octet in b"PROXY TCP4 192.0.2.7 192.0.2.9 4711 25\r\n" {
+        client.write_all(&[*octet]).await.unwrap();
+    }
+    client.write_all(b"hello").await.unwrap();
+    assert_eq!(all(&mut client).await, "192.0.2.7:4711 hello");
+
+    let mut client = connect(address, LIMIT).await.unwrap();
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24".to_vec();
+    header.extend("2001:db8::1".parse::<std::net::Ipv6Addr>().unwrap().octets());
+    header.extend([0; 16]);
+    header.extend([0, 9, 0, 25]);
+    header.extend(b"hello");
+    client.write_all(&header).await.unwrap();
+    assert_eq!(all(&mut client).await, "[2001:db8::1]:9 hello");
+
+    // A health check of the load balancer itself.
+    let mut client = connect(address, LIMIT).await.unwrap();
+    let own = client.local_addr().unwrap();
+    client.write_all(b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0hello").await.unwrap();
+    assert_eq!(all(&mut client).await, format!("{own} hello"));
+
+    let seen: Vec<String> =
+        door.seen.lock().unwrap().iter().map(|(ip, _)| ip.to_string()).collect();
+    assert_eq!(
+        seen,
+        ["192.0.2.7", "2001:db8::1", "127.0.0.1"],
+        "nobody is asked about the load balancer"
+    );
+}
+
+#[tokio::test]
+async fn a_load_balancer_must_send_the_header_in_time() {
+    let listener = bind(&[any("127.0.0.1:0")]).unwrap().remove(0);
+    let address = listener.local_addr().unwrap();
+    let (door, shutdown) = (Arc::new(Door { places: 10, ..Door::default() }), Shutdown::new());
+    serve_behind_proxy(listener, &door, &shutdown, Duration::from_millis(50));
+    for begin in [&b"EHLO mail.example.org\r\n"[..], b"PROXY TCP4 192.0", b""] {
+        let mut client = connect(address, LIMIT).await.unwrap();
+        client.write_all(begin).await.unwrap();
+        let mut said = Vec::new();
+        // Closed with unread octets, the connection may end in a reset.
+        let _ = tokio::time::timeout(LIMIT, client.read_to_end(&mut said)).await.unwrap();
+        assert!(said.is_empty(), "{said:?}");
+    }
+    assert!(door.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_stranger_s_header_is_only_octets() {
+    let listener = bind(&[any("127.0.0.1:0")]).unwrap().remove(0);
+    let address = listener.local_addr().unwrap();
+    let (door, shutdown) = (Arc::new(Door { places: 10, ..Door::default() }), Shutdown::new());
+    let elsewhere = vec!["192.0.2.0/24".parse().unwrap()];
+    let proxies = Arc::new(TrustedProxies { networks: elsewhere, patience: LIMIT });
+    let admission: Arc<dyn Admission> = Arc::clone(&door) as _;
+    tokio::spawn(accept_loop_behind(proxies, listener, "smtp", admission, shutdown, tell));
+    let mut client = connect(address, LIMIT).await.unwrap();
+    let own = client.local_addr().unwrap();
+    client.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.9 4711 25\r\n").await.unwrap();
+    let mut said = vec![0; format!("{own} PROXY").len()];
+    tokio::time::timeout(LIMIT, client.read_exact(&mut said)).await.unwrap().unwrap();
+    assert_eq!(String::from_utf8(said).unwrap(), format!("{own} PROXY"));
+}
+
+#[tokio::test]
+async fn waiting_for_a_header_does_not_hold_up_the_end() {
+    let listener = bind(&[any("127.0.0.1:0")]).unwrap().remove(0);
+    let address = listener.local_addr().unwrap();
+    let (door, shutdown) = (Arc::new(Door { places: 10, ..Door::default() }), Shutdown::new());
+    serve_behind_proxy(listener, &door, &shutdown, LIMIT);
+    let client = connect(address, LIMIT).await.unwrap();
+    eventually(|| shutdown.tasks() == 2).await;
+    shutdown.begin();
+    assert_eq!(shutdown.wait_idle(LIMIT).await, 0);
+    drop(client);
 }

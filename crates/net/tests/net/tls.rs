@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use letterlock_config::Tls as Settings;
-use letterlock_net::{Audience, ClientTls, NetError, Stream, Tls, connect};
+use letterlock_net::{Audience, ChannelBindings, ClientTls, NetError, Stream, Tls, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
@@ -305,4 +305,20 @@ fn roots_must_be_certificates() {
             .contains("cannot be read")
     );
     assert!(ClientTls::load(None).is_ok());
+}
+
+#[tokio::test]
+async fn both_ends_have_the_same_bindings_and_each_connection_its_own() {
+    let authority = Authority::new();
+    let tls = tls(&authority.issue(HOST, 2020, 2099));
+    let roots = ClientTls::load(Some(&authority.root())).unwrap();
+    let (plain, _other) = pair().await;
+    assert_eq!(plain.channel_bindings(), ChannelBindings::default());
+    let (client, server) = verified(&tls, &roots, HOST).await.unwrap();
+    let bindings = server.channel_bindings();
+    assert!(bindings.exporter.is_some() && bindings.end_point.is_some());
+    assert_eq!(client.channel_bindings(), bindings);
+    let (_client, server) = verified(&tls, &roots, HOST).await.unwrap();
+    assert_eq!(server.channel_bindings().end_point, bindings.end_point);
+    assert_ne!(server.channel_bindings().exporter, bindings.exporter);
 }

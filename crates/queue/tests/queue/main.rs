@@ -1,8 +1,11 @@
 //! The queue over a real encrypted database.
 
+mod lanes;
 mod large;
 mod local;
 mod operate;
 mod outbound;
+mod pages;
+mod survives;
 mod thief;
 mod world;

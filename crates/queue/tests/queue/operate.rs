@@ -36,7 +36,7 @@ async fn hold_and_release() {
     assert!(world.queue.due(at(999), 9).await.unwrap().is_empty());
     assert!(world.queue.attempt(rows.clone(), at(1)).await.unwrap().is_empty());
     assert_eq!(world.queue.retry(Subject::Message(id), at(5)).await.unwrap(), 0, "held stays held");
-    world.finish(rows[1], Verdict::Deferred { next: at(9) }, "451 later").await;
+    world.finish(rows[1], Verdict::Deferred { next: at(9), told: false }, "451 later").await;
     assert_eq!(world.counts().await.held, 3, "also when a try was under way");
 
     assert_eq!(world.queue.release(Subject::Message(id), at(50)).await.unwrap(), 3);

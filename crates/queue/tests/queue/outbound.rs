@@ -2,7 +2,7 @@
 
 use letterlock_address::ReversePath;
 use letterlock_queue::{
-    Counts, NewRecipient, Notify, Origin, Outcome, QueueError, Ret, RowState, Verdict,
+    BodyType, Counts, NewRecipient, Notify, Origin, Outcome, QueueError, Ret, RowState, Verdict,
 };
 use letterlock_vault::AccountId;
 
@@ -14,8 +14,8 @@ async fn due_mail_tells_all_that_the_relay_needs() {
     let account = AccountId::generate();
     let mut new = entry("text", vec![]);
     new.origin = Origin::Submission { account };
-    (new.ret, new.envid, new.smtputf8, new.eight_bit) =
-        (Some(Ret::Full), Some("e1".to_owned()), true, true);
+    (new.ret, new.envid, new.smtputf8, new.body_type) =
+        (Some(Ret::Full), Some("e1".to_owned()), true, BodyType::EightBit);
     let orcpt = Some("rfc822;x".to_owned());
     new.recipients = vec![
         NewRecipient {
@@ -32,7 +32,7 @@ async fn due_mail_tells_all_that_the_relay_needs() {
     assert_eq!(due.origin, Origin::Submission { account });
     assert_eq!(due.reverse_path.to_string(), "sender@far.example");
     assert_eq!((due.ret, due.envid.as_deref()), (Some(Ret::Full), Some("e1")));
-    assert_eq!((due.smtputf8, due.eight_bit, due.size), (true, true, 4));
+    assert_eq!((due.smtputf8, due.body_type, due.size), (true, BodyType::EightBit, 4));
     assert_eq!((due.rows[0].row, due.rows[1].row), (rows[0], rows[1]));
     assert_eq!(due.rows[0].address.to_string(), "jöran@far.example");
     assert_eq!((due.rows[0].notify, &due.rows[0].orcpt), (Notify::Never, &orcpt));
@@ -106,7 +106,7 @@ async fn outcomes_end_an_entry() {
     let (id, rows) = world.accept(entry("text", addresses.map(remote).to_vec())).await;
     world.finish(rows[0], Verdict::Delivered, "250 ok").await;
     world.finish(rows[1], Verdict::Failed, "550 no").await;
-    world.finish(rows[2], Verdict::Deferred { next: at(77) }, "451 later").await;
+    world.finish(rows[2], Verdict::Deferred { next: at(77), told: false }, "451 later").await;
     let world = world.crash().await;
     let shown = world.queue.show(id).await.unwrap().unwrap();
     let seen: Vec<_> = shown
@@ -125,7 +125,7 @@ async fn outcomes_end_an_entry() {
     assert_eq!(world.queue.next_due().await.unwrap(), Some(at(77)));
     assert!(world.queue.due(at(76), 9).await.unwrap().is_empty());
     // A late word about a recipient that has its outcome changes nothing.
-    world.finish(rows[0], Verdict::Deferred { next: at(1) }, "421 what?").await;
+    world.finish(rows[0], Verdict::Deferred { next: at(1), told: false }, "421 what?").await;
     assert_eq!(world.counts().await.due, 1);
     world.finish(rows[2], Verdict::Delivered, "250 ok").await;
     assert!(world.queue.show(id).await.unwrap().is_none());
@@ -143,8 +143,14 @@ async fn an_outcome_and_its_notification_are_one_commit() {
         (dsn.origin, dsn.reverse_path) = (Origin::Dsn, ReversePath::Null);
         dsn
     };
-    let failed =
-        || vec![Outcome { row: rows[0], verdict: Verdict::Failed, reply: "550".to_owned() }];
+    let failed = || {
+        vec![Outcome {
+            row: rows[0],
+            verdict: Verdict::Failed,
+            reply: "550".to_owned(),
+            security: None,
+        }]
+    };
 
     let mut impossible = notification();
     impossible.id = world.accept(entry("other", vec![remote("b@far.example")])).await.0;

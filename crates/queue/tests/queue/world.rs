@@ -7,8 +7,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use letterlock_address::{Mailbox, ReversePath};
 use letterlock_queue::{
-    Counts, NewEntry, NewRecipient, Notify, Origin, Outcome, Parked, Queue, QueueError, Route,
-    RowId, Seal, Verdict,
+    BodyType, Counts, NewEntry, NewRecipient, Origin, Outcome, Parked, Queue, QueueError,
+    RequireTls, Route, RowId, Seal, Verdict,
 };
 use letterlock_vault::{
     AccountId, AccountKey, AccountSecrets, Database, DeliveryId, Hooks, Key, Pool, SealTo,
@@ -58,7 +58,7 @@ impl World {
         let spec = Spec {
             path,
             keys: server.file_keys("queue"),
-            schema: &["SELECT 'as many migrations as the queue has'"],
+            schema: &["SELECT 'as many migrations as the queue has'"; 2],
             cache_kib: 256,
             idle_close: None,
             hooks: Hooks::default(),
@@ -93,7 +93,7 @@ impl World {
     }
 
     pub(crate) async fn finish(&self, row: RowId, verdict: Verdict, reply: &str) {
-        let outcome = Outcome { row, verdict, reply: reply.to_owned() };
+        let outcome = Outcome { row, verdict, reply: reply.to_owned(), security: None };
         self.queue.finish(vec![outcome], None).await.unwrap();
     }
 
@@ -174,14 +174,16 @@ pub(crate) fn entry(body: impl Into<Bytes>, recipients: Vec<NewRecipient>) -> Ne
         ret: None,
         envid: None,
         smtputf8: false,
-        eight_bit: false,
+        body_type: BodyType::SevenBit,
+        require_tls: RequireTls::Unspecified,
+        hold_until: None,
         body: body.into(),
         recipients,
     }
 }
 
 pub(crate) fn to(address: &str, route: Route) -> NewRecipient {
-    NewRecipient { address: mailbox(address), notify: Notify::default(), orcpt: None, route }
+    NewRecipient::new(mailbox(address), route)
 }
 
 pub(crate) fn remote(address: &str) -> NewRecipient {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::dialogue::{Action, Dialogue, Framing, Patience};
-use super::{Report, Timeouts};
+use super::{Job, Report, Standing, Timeouts};
 use crate::finding::Finding;
 
 /// Octets read at once.
@@ -32,8 +32,41 @@ pub struct Upgrade {
     pub name: String,
 }
 
+/// What a connection is like, for whoever judges whether a message may go over it.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// Version, cipher suite and key exchange, if there is TLS.
+    pub tls: Option<&'a str>,
+    /// Whether the server offers REQUIRETLS.
+    pub requiretls: bool,
+}
+
+/// A connection that may carry another message.
+#[derive(Debug)]
+pub struct Kept {
+    line: Line,
+    standing: Standing,
+}
+
+impl Kept {
+    /// Whether the server would hear another message over it.
+    pub fn has_room(&self) -> bool {
+        self.standing.has_room()
+    }
+
+    /// Version, cipher suite and key exchange, if there is TLS.
+    pub fn tls(&self) -> Option<String> {
+        self.line.stream.tls_description()
+    }
+
+    /// Says QUIT, in the background.
+    pub fn quit(self, patience: Duration) {
+        tokio::spawn(self.line.part(Command::Quit.to_bytes(), patience));
+    }
+}
+
 /// How a connection went.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Conversation {
     /// The dialogue came to an end, good or bad.
     Held {
@@ -41,30 +74,80 @@ pub enum Conversation {
         report: Report,
         /// Version, cipher suite and key exchange, if there was TLS.
         tls: Option<String>,
+        /// The connection, if it may carry another message.
+        kept: Option<Box<Kept>>,
     },
     /// The server agreed to STARTTLS, and the handshake failed: the message was not even begun.
     NoHandshake(String),
 }
 
+/// A judge of connections: a finding says why the message may not go over it.
+pub type Judge<'a> = dyn FnMut(Look<'_>) -> Result<(), Finding> + Send + 'a;
+
+/// What a dialogue is led with.
+pub struct Means<'a> {
+    /// For STARTTLS.
+    pub upgrade: Upgrade,
+    /// Who says whether the connection will do.
+    pub judge: &'a mut Judge<'a>,
+    /// The message.
+    pub message: &'a [u8],
+    /// How long to wait.
+    pub timeouts: &'a Timeouts,
+}
+
 /// Leads a dialogue over a fresh connection.
-pub async fn converse(
+pub async fn converse(stream: Stream, dialogue: Dialogue<'_>, means: Means<'_>) -> Conversation {
+    lead(Line::new(stream), dialogue, Action::Wait, means).await
+}
+
+/// The same with TLS from the first octet (RFC 8314 §3.3), for a dialogue that knows of it.
+pub async fn converse_tls(
     stream: Stream,
-    mut dialogue: Dialogue<'_>,
-    upgrade: Upgrade,
-    message: &[u8],
-    timeouts: &Timeouts,
+    dialogue: Dialogue<'_>,
+    means: Means<'_>,
 ) -> Conversation {
-    let mut line = Line::new(stream);
-    let mut action = Action::Wait;
+    match Line::new(stream).start_tls(&means.upgrade, means.timeouts.handshake).await {
+        Ok(line) => lead(line, dialogue, Action::Wait, means).await,
+        Err(error) => Conversation::NoHandshake(error.to_string()),
+    }
+}
+
+/// Leads a dialogue over a connection that has carried another message.
+pub async fn converse_again<'a>(
+    kept: Box<Kept>,
+    job: &'a Job,
+    recipients: Vec<usize>,
+    host: &str,
+    means: Means<'_>,
+) -> Conversation {
+    let Kept { line, standing } = *kept;
+    let mut dialogue = Dialogue::resumed(job, recipients, host, standing);
+    let action = dialogue.resume();
+    lead(line, dialogue, action, means).await
+}
+
+async fn lead(
+    mut line: Line,
+    mut dialogue: Dialogue<'_>,
+    mut action: Action,
+    means: Means<'_>,
+) -> Conversation {
+    let Means { upgrade, judge, message, timeouts } = means;
     loop {
         let done = match action {
             Action::Wait => Ok(()),
             Action::Send(bytes) => line.send(&bytes, timeouts.command).await,
             Action::Message(framing) => line.message(framing, message, timeouts.data_block).await,
-            Action::Finish(bytes) => {
+            Action::Rest | Action::Finish(_) => return line.end(action, dialogue, timeouts.quit),
+            Action::Judge => {
                 let tls = line.stream.tls_description();
-                tokio::spawn(line.part(bytes, timeouts.quit));
-                return Conversation::Held { report: dialogue.into_report(), tls };
+                let requiretls = dialogue.offers_requiretls();
+                action = match judge(Look { tls: tls.as_deref(), requiretls }) {
+                    Ok(()) => dialogue.allow(),
+                    Err(finding) => dialogue.forbid(finding),
+                };
+                continue;
             }
             Action::StartTls => {
                 match line.start_tls(&upgrade, timeouts.handshake).await {
@@ -91,7 +174,7 @@ pub async fn converse(
                 let tls = line.stream.tls_description();
                 let finding = lost.finding(dialogue.host(), dialogue.patience());
                 dialogue.lost(finding);
-                return Conversation::Held { report: dialogue.into_report(), tls };
+                return Conversation::Held { report: dialogue.into_report(), tls, kept: None };
             }
         };
     }
@@ -126,6 +209,7 @@ impl Lost {
     }
 }
 
+#[derive(Debug)]
 struct Line {
     stream: Stream,
     parser: ReplyParser,
@@ -204,6 +288,26 @@ impl Line {
                 Ok(())
             }
         }
+    }
+
+    /// A dialogue came to its end.
+    fn end(self, action: Action, dialogue: Dialogue<'_>, patience: Duration) -> Conversation {
+        let tls = self.stream.tls_description();
+        let standing = dialogue.standing().clone();
+        let report = dialogue.into_report();
+        let kept = match action {
+            // What came in unasked would be taken for the answer to the next message.
+            Action::Rest if self.input.is_empty() => Some(Box::new(Kept { line: self, standing })),
+            Action::Finish(bytes) => {
+                tokio::spawn(self.part(bytes, patience));
+                None
+            }
+            _ => {
+                tokio::spawn(self.part(Command::Quit.to_bytes(), patience));
+                None
+            }
+        };
+        Conversation::Held { report, tls, kept }
     }
 
     /// Says QUIT. The reply is waited for only so long, as it changes nothing.

@@ -1,25 +1,32 @@
 //! The client's side of SMTP: a dialogue that tells one message to one host.
 //!
-//! [`Dialogue`] is the state machine: replies in, [`Action`]s out, and at the end a [`Report`]. [`converse`] moves the
-//! octets between it and a connection. Which hosts there are, and what happens with a recipient that the report leaves
-//! open, is not known here.
+//! [`Dialogue`] is the state machine: replies in, [`Action`]s out, and at the end a [`Report`]. It begins with the
+//! greeting, or on a connection that has carried another message before. [`converse`] moves the octets between it and
+//! a connection. Which hosts there are, whether a connection is secure enough, and what happens with a recipient that
+//! the report leaves open, is not known here.
 
 mod dialogue;
 mod driver;
+mod envelope;
+mod opening;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use letterlock_address::{Mailbox, ReversePath};
 use letterlock_smtp_wire::command::{ClientName, Notify, OriginalRecipient, Ret};
 use letterlock_smtp_wire::data::has_bare_newline;
-use letterlock_smtp_wire::header;
+use letterlock_smtp_wire::{Capabilities, header};
+use zeroize::Zeroizing;
 
 use crate::finding::Finding;
 
 pub use dialogue::{Action, Dialogue, Framing, Patience};
-pub use driver::{Conversation, Upgrade, converse};
+pub use driver::{
+    Conversation, Judge, Kept, Look, Means, Upgrade, converse, converse_again, converse_tls,
+};
 
 /// What is to be told, the same for every host that is tried.
 #[derive(Clone, Debug)]
@@ -36,6 +43,8 @@ pub struct Job {
     pub recipients: Vec<Recipient>,
     /// What the message needs.
     pub content: Content,
+    /// Whether the next server, too, must carry it over authenticated TLS only: MAIL gets REQUIRETLS (RFC 8689 §4.2).
+    pub require_tls: bool,
 }
 
 impl Job {
@@ -69,18 +78,21 @@ pub struct Content {
     pub utf8_header: bool,
     /// It has a CR or LF alone, so that DATA cannot carry it safely.
     pub bare_newline: bool,
+    /// Its sender said BODY=BINARYMIME.
+    pub binary: bool,
 }
 
 impl Content {
     /// Looks at a message. `smtputf8`: whether its sender asked for SMTPUTF8; many programs do so for every message,
     /// so that alone is no reason to refuse a server that does not offer it.
-    pub fn of(message: &[u8], smtputf8: bool) -> Self {
+    pub fn of(message: &[u8], smtputf8: bool, binary: bool) -> Self {
         let eight_bit = !message.is_ascii();
         Self {
             size: message.len() as u64,
             eight_bit,
             utf8_header: smtputf8 && eight_bit && header::has_eight_bit(message),
             bare_newline: has_bare_newline(message),
+            binary,
         }
     }
 }
@@ -96,6 +108,39 @@ pub enum Security {
     Active,
 }
 
+/// User and password at a smarthost. Zeroised when dropped, not shown by `Debug`.
+#[derive(Clone)]
+pub struct Login {
+    /// The user.
+    pub user: String,
+    /// The password.
+    pub password: Zeroizing<String>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").finish_non_exhaustive()
+    }
+}
+
+/// How a connection stands that may carry another message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What the server offers.
+    pub offered: Capabilities,
+    /// MAIL commands that it has heard (RFC 9422's MAILMAX).
+    pub mails: u32,
+    /// Domains of recipients that it has heard (RFC 9422's RCPTDOMAINMAX).
+    pub domains: BTreeSet<String>,
+}
+
+impl Standing {
+    /// Whether another MAIL is within the server's limits.
+    pub fn has_room(&self) -> bool {
+        self.offered.limits.mail_max.is_none_or(|most| self.mails < most)
+    }
+}
+
 /// What came of a dialogue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -103,6 +148,8 @@ pub struct Report {
     pub findings: Vec<(usize, Finding)>,
     /// How it ended, which says what to do about the others.
     pub end: End,
+    /// Whether the server has taken over to report to the sender (it offers DSN, RFC 3461).
+    pub dsn: bool,
 }
 
 /// How a dialogue ended.
@@ -114,6 +161,8 @@ pub enum End {
     Refused(Finding),
     /// This host does not take it now; another address or host might.
     Trouble(Finding),
+    /// The connection has come to its end, which says nothing about the message: a fresh one to the same host goes on.
+    Reconnect,
 }
 
 /// How long to wait for what.

@@ -19,6 +19,7 @@ fn job(recipients: &[&str]) -> Job {
         envid: None,
         recipients: recipients.iter().map(recipient).collect(),
         content: Content { size: 100, ..Content::default() },
+        require_tls: false,
     }
 }
 
@@ -34,8 +35,14 @@ fn play(dialogue: &mut Dialogue<'_>, replies: &str) -> Vec<String> {
             sent.push("(handshake)".to_owned());
             action = dialogue.secured();
         }
+        if action == Action::Judge {
+            action = dialogue.allow();
+        }
         sent.push(match action {
             Action::Wait => continue,
+            // What the driver says, unless it has another message for this host.
+            Action::Rest => "QUIT\r\n".to_owned(),
+            Action::Judge => panic!("judged twice"),
             Action::Send(bytes) | Action::Finish(bytes) => String::from_utf8(bytes).unwrap(),
             Action::StartTls => panic!("a handshake in TLS"),
             Action::Message(framing) => format!("({framing:?})"),
@@ -144,7 +151,7 @@ fn hosts_that_do_not_want_us() {
                 assert!(!permanent && finding.fate == Fate::Deferred, "{replies}");
                 assert_eq!(finding.status.class, 4);
             }
-            End::Complete => panic!("{replies}"),
+            End::Complete | End::Reconnect => panic!("{replies}"),
         }
     }
 }

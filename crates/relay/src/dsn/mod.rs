@@ -1,4 +1,5 @@
-//! Reports of failure: `multipart/report` (RFC 6522) with the fields of RFC 3464, in words first.
+//! Delivery status notifications: `multipart/report` (RFC 6522) with the fields of RFC 3464, in words first. One report
+//! tells of all recipients of a message whose fate became known together: failed, delayed, delivered, relayed, expanded.
 //!
 //! Composes and nothing else: who gets a report, and whether anybody does, is decided elsewhere. All that strangers
 //! had a hand in (addresses, replies, the returned header) is made safe here: no line of theirs becomes a field or a
@@ -13,6 +14,7 @@ use jiff::tz::TimeZone;
 use letterlock_address::{Domain, Mailbox};
 use letterlock_smtp_wire::data::has_bare_newline;
 use letterlock_smtp_wire::{EnhancedCode, header};
+use letterlock_state::DsnKind;
 use letterlock_vault::DeliveryId;
 
 use crate::finding::{Finding, Speaker, printable};
@@ -39,14 +41,16 @@ pub struct Notice<'a> {
     pub received_at: Timestamp,
     /// The age at which messages go back.
     pub expire: Duration,
+    /// When that will be, for what is delayed.
+    pub until: Timestamp,
     /// RFC 3461's ENVID.
     pub envid: Option<&'a str>,
     /// The message; empty if it cannot be read.
     pub original: &'a [u8],
     /// How much of it goes back.
     pub returned: Returned,
-    /// The recipients that did not get it; at least one.
-    pub failures: &'a [Failure<'a>],
+    /// The recipients that it tells of; at least one.
+    pub told: &'a [Told<'a>],
 }
 
 /// How much of a message goes back.
@@ -58,35 +62,79 @@ pub enum Returned {
     Whole,
 }
 
-/// A recipient that did not get the message.
+/// A recipient, and what became of the message for it.
 #[derive(Clone, Debug)]
-pub struct Failure<'a> {
+pub struct Told<'a> {
     /// The address.
     pub recipient: &'a Mailbox,
     /// RFC 3461's ORCPT, `type;address`.
     pub orcpt: Option<&'a str>,
-    /// What was found last.
-    pub finding: &'a Finding,
-    /// Why that is the end.
-    pub reason: Reason,
+    /// What was found last; `None` for what was done here without asking anybody.
+    pub finding: Option<&'a Finding>,
+    /// What it comes to.
+    pub action: Action,
 }
 
-/// Why a recipient was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+/// What became of a message for a recipient (RFC 3464 §2.3.3), the gravest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
     /// The finding is final.
-    Final,
+    Failed,
     /// The message is too old.
     Expired,
+    /// It is tried again.
+    Delayed,
+    /// It went to several addresses, from which nothing more will be heard.
+    Expanded,
+    /// A server that reports nothing has taken it over.
+    Relayed,
+    /// It is in the mailbox.
+    Delivered,
 }
 
-impl Failure<'_> {
-    /// The status code: the finding's, or that of an expired message (RFC 3463 §3.5).
-    pub fn status(&self) -> EnhancedCode {
-        match self.reason {
-            Reason::Final => self.finding.status,
-            Reason::Expired => EnhancedCode::new(4, 4, 7),
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Failed | Self::Expired => "failed",
+            Self::Delayed => "delayed",
+            Self::Expanded => "expanded",
+            Self::Relayed => "relayed",
+            Self::Delivered => "delivered",
         }
+    }
+
+    fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Expired)
+    }
+
+    /// As the trace calls it.
+    pub(crate) fn kind(self) -> DsnKind {
+        match self {
+            Self::Failed | Self::Expired => DsnKind::Failed,
+            Self::Delayed => DsnKind::Delayed,
+            Self::Expanded => DsnKind::Expanded,
+            Self::Relayed => DsnKind::Relayed,
+            Self::Delivered => DsnKind::Delivered,
+        }
+    }
+}
+
+impl Told<'_> {
+    /// The status code: the finding's, or that of an expired message (RFC 3463 §3.5), or success.
+    pub fn status(&self) -> EnhancedCode {
+        let found = self.finding.map(|finding| finding.status);
+        match self.action {
+            Action::Expired => EnhancedCode::new(4, 4, 7),
+            Action::Failed | Action::Delayed => found.unwrap_or(EnhancedCode::new(5, 0, 0)),
+            _ => found.filter(|status| status.class == 2).unwrap_or(EnhancedCode::new(2, 0, 0)),
+        }
+    }
+}
+
+impl Notice<'_> {
+    /// The gravest of what it tells.
+    pub(crate) fn gravest(&self) -> Action {
+        self.told.iter().map(|told| told.action).min().unwrap_or(Action::Delivered)
     }
 }
 
@@ -118,7 +166,7 @@ pub fn compose(notice: &Notice<'_>) -> Composed {
     };
     part(&boundary, kind, Some("Delivery report"), &status, &mut out);
     let (kind, original) = returned(notice);
-    part(&boundary, kind, Some("Undelivered message"), &original, &mut out);
+    part(&boundary, kind, Some(what_came_back(notice)), &original, &mut out);
     out.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
     Composed { smtputf8: notice.to.needs_smtputf8(), eight_bit: !out.is_ascii(), bytes: out }
 }
@@ -130,7 +178,7 @@ fn heading(notice: &Notice<'_>, boundary: &str, out: &mut Vec<u8>) {
     field("Date", &date(notice.now));
     field("From", &format!("Mail Delivery System <postmaster@{from}>"));
     field("To", &format!("<{to}>"));
-    field("Subject", "Undelivered mail: your message did not reach everybody");
+    field("Subject", subject(notice.gravest()));
     field("Message-ID", &format!("<{id}@{hostname}>"));
     if let Some(original) = message_id(notice.original) {
         field("In-Reply-To", &original);
@@ -142,6 +190,21 @@ fn heading(notice: &Notice<'_>, boundary: &str, out: &mut Vec<u8>) {
     let kind = format!("multipart/report; report-type=delivery-status; boundary=\"{boundary}\"");
     field("Content-Type", &kind);
     out.extend_from_slice(b"\r\n");
+}
+
+fn subject(gravest: Action) -> &'static str {
+    match gravest {
+        Action::Failed | Action::Expired => {
+            "Undelivered mail: your message did not reach everybody"
+        }
+        Action::Delayed => "Delayed mail: your message has not arrived yet",
+        Action::Expanded | Action::Relayed => "Your message was passed on",
+        Action::Delivered => "Your message was delivered",
+    }
+}
+
+fn what_came_back(notice: &Notice<'_>) -> &'static str {
+    if notice.gravest().is_failure() { "Undelivered message" } else { "Your message" }
 }
 
 /// The Message-ID of the message, if it is one that can be repeated.
@@ -174,37 +237,46 @@ fn status(notice: &Notice<'_>) -> Vec<u8> {
         header::fold("Original-Envelope-Id", &printable(envid), &mut out);
     }
     header::fold("Arrival-Date", &date(notice.received_at), &mut out);
-    for failure in notice.failures {
+    for told in notice.told {
         out.extend_from_slice(b"\r\n");
-        recipient(failure, notice.now, &mut out);
+        recipient(told, notice, &mut out);
     }
     out
 }
 
-fn recipient(failure: &Failure<'_>, now: Timestamp, out: &mut Vec<u8>) {
-    let Failure { recipient, finding, .. } = failure;
-    if let Some(orcpt) = failure.orcpt {
+fn recipient(told: &Told<'_>, notice: &Notice<'_>, out: &mut Vec<u8>) {
+    let Told { recipient, finding, action, .. } = told;
+    if let Some(orcpt) = told.orcpt {
         let (kind, address) = orcpt.split_once(';').unwrap_or(("rfc822", orcpt));
         header::fold("Original-Recipient", &format!("{kind}; {}", address.trim()), out);
     }
     let kind = if recipient.needs_smtputf8() { "utf-8" } else { "rfc822" };
     header::fold("Final-Recipient", &format!("{kind}; {recipient}"), out);
-    header::fold("Action", "failed", out);
-    header::fold("Status", &failure.status().to_string(), out);
-    match &finding.speaker {
-        Speaker::Host(host) => {
-            header::fold("Remote-MTA", &format!("dns; {host}"), out);
-            header::fold("Diagnostic-Code", &format!("smtp; {}", finding.text), out);
+    header::fold("Action", action.name(), out);
+    header::fold("Status", &told.status().to_string(), out);
+    if let Some(finding) = finding {
+        match &finding.speaker {
+            Speaker::Host(host) => {
+                header::fold("Remote-MTA", &format!("dns; {host}"), out);
+                header::fold("Diagnostic-Code", &format!("smtp; {}", finding.text), out);
+            }
+            Speaker::Here => {
+                header::fold("Diagnostic-Code", &format!("X-Letterlock; {finding}"), out);
+            }
         }
-        Speaker::Here => header::fold("Diagnostic-Code", &format!("X-Letterlock; {finding}"), out),
+        header::fold("Last-Attempt-Date", &date(notice.now), out);
     }
-    header::fold("Last-Attempt-Date", &date(now), out);
+    if *action == Action::Delayed {
+        header::fold("Will-Retry-Until", &date(notice.until), out);
+    }
 }
 
 /// What goes back of the message, and its type.
 fn returned(notice: &Notice<'_>) -> (&'static str, Vec<u8>) {
     let original = notice.original;
+    // RFC 3461 §4.3: RET is about failures; other reports return the header.
     let whole = notice.returned == Returned::Whole
+        && notice.gravest().is_failure()
         && original.len() <= MAX_WHOLE
         && !has_bare_newline(original);
     let global = header::has_eight_bit(original);

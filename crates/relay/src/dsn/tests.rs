@@ -24,7 +24,7 @@ fn refused() -> Finding {
 fn report(
     to: &str,
     original: &[u8],
-    failures: &[Failure<'_>],
+    failures: &[Told<'_>],
     (envid, returned): (Option<&str>, Returned),
 ) -> (DeliveryId, Composed) {
     let (to, from) = (mailbox(to), Domain::parse("here.test").unwrap());
@@ -39,7 +39,8 @@ fn report(
         envid,
         original,
         returned,
-        failures,
+        told: failures,
+        until: Timestamp::from_second(1_700_432_000).unwrap(),
     };
     (notice.id, compose(&notice))
 }
@@ -63,13 +64,13 @@ fn a_report_has_all_its_parts() {
     let (one, two) = (mailbox("one@far.test"), mailbox("two@far.test"));
     let (final_one, late) = (refused(), Finding::deferred(4, 1, "cannot connect to mx.far.test"));
     let failures = [
-        Failure {
+        Told {
             recipient: &one,
             orcpt: Some("rfc822;first@list.test"),
-            finding: &final_one,
-            reason: Reason::Final,
+            finding: Some(&final_one),
+            action: Action::Failed,
         },
-        Failure { recipient: &two, orcpt: None, finding: &late, reason: Reason::Expired },
+        Told { recipient: &two, orcpt: None, finding: Some(&late), action: Action::Expired },
     ];
     let (id, composed) =
         report("ann@here.test", ORIGINAL, &failures, (Some("env"), Returned::Header));
@@ -104,7 +105,7 @@ fn a_report_has_all_its_parts() {
 fn internationalised_reports() {
     let (one, finding) = (mailbox("jöran@far.test"), refused());
     let failures =
-        [Failure { recipient: &one, orcpt: None, finding: &finding, reason: Reason::Final }];
+        [Told { recipient: &one, orcpt: None, finding: Some(&finding), action: Action::Failed }];
     let original = "Subject: grüße\r\n\r\nx\r\n".as_bytes();
     let (_, composed) = report("änne@here.test", original, &failures, HEADER);
     assert_eq!(
@@ -124,7 +125,7 @@ fn internationalised_reports() {
 fn the_whole_message_goes_back_on_demand() {
     let (one, finding) = (mailbox("one@far.test"), refused());
     let failures =
-        [Failure { recipient: &one, orcpt: None, finding: &finding, reason: Reason::Final }];
+        [Told { recipient: &one, orcpt: None, finding: Some(&finding), action: Action::Failed }];
     let whole = (None, Returned::Whole);
     let (_, composed) = report("ann@here.test", ORIGINAL, &failures, whole);
     assert_eq!(kinds(&composed)[3], "message/rfc822");
@@ -143,7 +144,7 @@ fn the_whole_message_goes_back_on_demand() {
 fn long_headers_are_cut_between_fields() {
     let (one, finding) = (mailbox("one@far.test"), refused());
     let failures =
-        [Failure { recipient: &one, orcpt: None, finding: &finding, reason: Reason::Final }];
+        [Told { recipient: &one, orcpt: None, finding: Some(&finding), action: Action::Failed }];
     let original = b"X-Long: 0123456789012345678901234567890123456789\r\n".repeat(5_000);
     let (_, composed) = report("ann@here.test", &original, &failures, HEADER);
     assert!(composed.bytes.len() < MAX_HEADER + 4_096);
@@ -167,7 +168,7 @@ proptest! {
         let one = mailbox("\"a b\\\"<c>\"@far.test");
         let finding = Finding::from_reply("mx.far.test", &Reply::plain(550, said));
         let failures =
-            [Failure { recipient: &one, orcpt: Some(&orcpt), finding: &finding, reason: Reason::Final }];
+            [Told { recipient: &one, orcpt: Some(&orcpt), finding: Some(&finding), action: Action::Failed }];
         let original = original.concat();
         let (_, composed) = report("ann@here.test", &original, &failures, (
             Some(&envid),
@@ -180,5 +181,67 @@ proptest! {
         prop_assert_eq!(parts.len(), 3);
         let status = message.parts[parts[1] as usize].contents();
         prop_assert_eq!(String::from_utf8_lossy(status).matches("\r\n\r\n").count(), 1, "two groups");
+    }
+}
+
+#[test]
+fn one_report_tells_of_every_fate() {
+    let addresses =
+        ["no@far.test", "late@far.test", "all@here.test", "on@far.test", "in@here.test"];
+    let addresses = addresses.map(mailbox);
+    let (gone, later) = (refused(), Finding::deferred(4, 1, "cannot connect"));
+    let taken = Finding::from_reply("mx.far.test", &Reply::plain(250, "ok"));
+    let facts = [
+        (Some(&gone), Action::Failed),
+        (Some(&later), Action::Delayed),
+        (None, Action::Expanded),
+        (Some(&taken), Action::Relayed),
+        (None, Action::Delivered),
+    ];
+    let told: Vec<Told<'_>> = addresses
+        .iter()
+        .zip(facts)
+        .map(|(recipient, (finding, action))| Told { recipient, orcpt: None, finding, action })
+        .collect();
+    let (_, composed) = report("ann@here.test", ORIGINAL, &told, HEADER);
+    let text = text(&composed);
+    let flat = text.replace("\r\n", " ");
+    for wanted in [
+        "Final-Recipient: rfc822; no@far.test Action: failed Status: 5.1.1 ",
+        "Final-Recipient: rfc822; late@far.test Action: delayed Status: 4.4.1 ",
+        "Will-Retry-Until: Sun, 19 Nov 2023 22:13:20 +0000 ",
+        "Final-Recipient: rfc822; all@here.test Action: expanded Status: 2.0.0 ",
+        "Final-Recipient: rfc822; on@far.test Action: relayed Status: 2.0.0 Remote-MTA: dns; mx.far.test ",
+        "Final-Recipient: rfc822; in@here.test Action: delivered Status: 2.0.0 ",
+        "Subject: Undelivered mail",
+        "has not been delivered yet to this recipient:",
+        "was passed on to all who stand behind this recipient:",
+        "is in the mailbox of this recipient:",
+    ] {
+        assert!(flat.contains(wanted), "{wanted:?} in\n{text}");
+    }
+    let said: Vec<usize> = addresses
+        .iter()
+        .map(|address| text.find(&format!("\r\n  {address}\r\n")).unwrap())
+        .collect();
+    assert!(said.is_sorted(), "the gravest first");
+}
+
+#[test]
+fn only_failures_return_the_whole() {
+    let recipient = mailbox("late@far.test");
+    let late = Finding::deferred(4, 1, "cannot connect");
+    let told = |action| [Told { recipient: &recipient, orcpt: None, finding: Some(&late), action }];
+    for (action, subject, whole) in [
+        (Action::Expired, "Subject: Undelivered mail", true),
+        (Action::Delayed, "Subject: Delayed mail", false),
+        (Action::Relayed, "Subject: Your message was passed on", false),
+        (Action::Delivered, "Subject: Your message was delivered", false),
+    ] {
+        let told = told(action);
+        let (_, composed) = report("ann@here.test", ORIGINAL, &told, (None, Returned::Whole));
+        let text = text(&composed);
+        assert!(text.contains(subject), "{text}");
+        assert_eq!(text.contains("secret body"), whole, "{action:?}");
     }
 }

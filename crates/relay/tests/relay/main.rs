@@ -1,5 +1,8 @@
 //! The relay from its queue to other servers, and back to the sender.
 
+mod flow;
+mod reports;
+mod transport;
 mod world;
 
 use std::time::Duration;
@@ -35,7 +38,9 @@ async fn mail_arrives_and_leaves_the_queue() {
     );
     assert!(!messages[0].tls && messages[0].parameters.contains("SIZE="));
     assert_eq!(world.counts().await, Counts::default());
-    assert!(mx.commands().iter().any(|command| command == "QUIT"));
+    let quit =
+        |mx: &letterlock_testkit::mx::FakeMx| mx.commands().iter().any(|command| command == "QUIT");
+    mx.wait_until(SOON, quit).await.unwrap();
 }
 
 #[tokio::test]
@@ -70,12 +75,28 @@ async fn tls_is_used_where_it_is_offered() {
     world.start();
     world.send(&["bob@far.test"]).await;
     assert!(mx.wait_for(1, SOON).await.unwrap()[0].tls, "whatever the certificate");
-    // A handshake that fails leads to the same host in plain text.
+    // From now on the domain is known to have TLS: a handshake that fails is no reason to go without.
     mx.once(Stage::StartTls, Behaviour::ReplyThenClose("220 go".to_owned()));
     let second = world.send(&["bob@far.test"]).await;
     world.gone(second).await;
     let messages = mx.messages();
-    assert_eq!((messages.len(), messages[1].tls), (2, false));
+    assert_eq!((messages.len(), messages[1].tls), (2, true));
+}
+
+#[tokio::test]
+async fn a_failed_handshake_leads_to_plain_text_where_nothing_demands_tls() {
+    let world = World::new().await;
+    world.exchangers(&[(10, "h1.far.test")]);
+    let certificate = TestCa::new().unwrap().issue(&["h1.far.test"]).unwrap();
+    let mx = world.host(1, |script| script.with_tls(certificate));
+    mx.once(Stage::StartTls, Behaviour::ReplyThenClose("220 go".to_owned()));
+    world.start();
+    let id = world.send(&["bob@far.test"]).await;
+    world.gone(id).await;
+    assert_eq!((mx.messages().len(), mx.messages()[0].tls), (1, false));
+    let events = world.events(id).await;
+    let said = |wanted: &str| events.iter().any(|event| event.explain().contains(wanted));
+    assert!(said("nothing demands TLS, so in plain text"), "{events:#?}");
 }
 
 #[tokio::test]

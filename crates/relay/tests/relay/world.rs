@@ -12,12 +12,15 @@ use letterlock_directory::Directory;
 use letterlock_dns::Resolver;
 use letterlock_net::{ClientTls, Shutdown};
 use letterlock_queue::{
-    Counts, NewEntry, NewRecipient, Notify, Origin, Queue, Route, RowState, Seal, Shown,
+    BodyType, Counts, NewEntry, NewRecipient, Origin, Queue, RequireTls, Route, RowState, Seal,
+    Shown,
 };
 use letterlock_relay::client::Timeouts;
 use letterlock_relay::{Addressing, BoxFuture, Handles, Options, Relay};
+use letterlock_state::{Event, State};
 use letterlock_testkit::dns::{DnsServer, Zone};
 use letterlock_testkit::mx::{FakeMx, Script};
+use letterlock_transport_policy::Policies;
 use letterlock_vault::{AccountId, DeliveryId, Key, Pool, ServerKey};
 use tempfile::TempDir;
 
@@ -51,11 +54,14 @@ pub(crate) struct World {
     pub(crate) outbound: Outbound,
     pub(crate) timeouts: Timeouts,
     pub(crate) shutdown: Shutdown,
-    directory: Arc<Directory>,
+    pub(crate) state: Arc<State>,
+    /// Whether DNSSEC is validated.
+    pub(crate) validate: bool,
+    pub(crate) directory: Arc<Directory>,
     ann: AccountId,
     network: [u8; 3],
     port: u16,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl World {
@@ -65,6 +71,8 @@ impl World {
         let (key, pool) = (ServerKey::from_key(Key::random()), Pool::new("test", 2));
         let queue = Queue::open(folder.path(), &key, &pool).await.unwrap();
         let directory = Directory::open(folder.path(), &key, &pool).await.unwrap();
+        let retention = Settings::local(folder.path()).retention;
+        let state = State::open(folder.path(), &key, &pool, retention).await.unwrap();
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let network = [127, 1 + high % 250, low];
         let [a, b, c] = network;
@@ -80,12 +88,14 @@ impl World {
             dns: DnsServer::start([zone]).unwrap(),
             timeouts: Timeouts { greeting: Duration::from_secs(2), ..Timeouts::default() },
             shutdown: Shutdown::new(),
+            state,
+            validate: false,
             directory,
             ann: AccountId::generate(),
             network,
             port: outbound.port,
             outbound,
-            _folder: folder,
+            folder: folder,
         }
     }
 
@@ -117,21 +127,46 @@ impl World {
         self.host(1, |script| script)
     }
 
+    /// Where files of the test can lie.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Lets the relay run until the world ends.
     pub(crate) fn start(&self) -> tokio::task::JoinHandle<()> {
-        let settings =
+        tokio::spawn(self.relay().run(self.shutdown.clone()))
+    }
+
+    pub(crate) fn relay(&self) -> Arc<Relay> {
+        let mut settings =
             Dns { servers: vec![self.dns.address()], dnssec: Dnssec::Off, trust_anchors: None };
+        if self.validate {
+            settings.dnssec = Dnssec::Require;
+            settings.trust_anchors = Some(self.dns.trust_anchor_file());
+        }
+        let dns = Arc::new(Resolver::new(&settings).unwrap());
+        let tls = ClientTls::load(self.outbound.trusted_roots.as_deref()).unwrap();
+        let state = Arc::clone(&self.state);
+        let policies = Policies::new(
+            letterlock_transport_policy::Handles {
+                dns: Arc::clone(&dns),
+                state: Arc::clone(&state),
+                tls: tls.clone(),
+            },
+            letterlock_transport_policy::Options::from(&self.outbound),
+        );
         let handles = Handles {
             queue: Arc::clone(&self.queue),
             directory: Arc::clone(&self.directory),
-            dns: Arc::new(Resolver::new(&settings).unwrap()),
-            tls: ClientTls::load(None).unwrap(),
+            dns,
+            tls,
             addressing: Arc::new(Postman(self.ann)),
+            state,
+            policies: Arc::new(policies),
         };
         let mut options = Options::new("mx.here.test", self.outbound.clone());
         options.timeouts = self.timeouts;
-        let relay = Relay::new(handles, options).unwrap();
-        tokio::spawn(relay.run(self.shutdown.clone()))
+        Relay::new(handles, options).unwrap()
     }
 
     pub(crate) async fn send(&self, recipients: &[&str]) -> DeliveryId {
@@ -142,6 +177,11 @@ impl World {
         let id = entry.id;
         self.queue.accept(entry).await.unwrap();
         id
+    }
+
+    /// What the trace tells of a message.
+    pub(crate) async fn events(&self, id: DeliveryId) -> Vec<Event> {
+        self.state.trace(id).await.unwrap().into_iter().map(|(_, event)| event).collect()
     }
 
     /// Waits until a message is out of the queue.
@@ -189,12 +229,8 @@ impl World {
 }
 
 pub(crate) fn entry(from: &str, recipients: &[&str], body: &str) -> NewEntry {
-    let recipient = |address: &&str| NewRecipient {
-        address: Mailbox::parse(address).unwrap(),
-        notify: Notify::default(),
-        orcpt: None,
-        route: Route::Remote,
-    };
+    let recipient =
+        |address: &&str| NewRecipient::new(Mailbox::parse(address).unwrap(), Route::Remote);
     NewEntry {
         id: DeliveryId::generate(),
         received_at: Timestamp::now(),
@@ -203,7 +239,9 @@ pub(crate) fn entry(from: &str, recipients: &[&str], body: &str) -> NewEntry {
         ret: None,
         envid: None,
         smtputf8: false,
-        eight_bit: !body.is_ascii(),
+        body_type: if body.is_ascii() { BodyType::SevenBit } else { BodyType::EightBit },
+        require_tls: RequireTls::Unspecified,
+        hold_until: None,
         body: Bytes::from(body.to_owned()),
         recipients: recipients.iter().map(recipient).collect(),
     }

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use super::{Body, Command, Mail, Notify, Rcpt, Ret, Submitter};
+use super::{Body, Command, Hold, Mail, Notify, Rcpt, Ret, Submitter};
 use crate::xtext;
 
 impl Command {
     /// Appends the command's line with its CRLF. Text that a command carries unexamined cannot end the line: control
-    /// characters become `?`. [`Command::Http`] writes nothing.
+    /// characters become `?`. [`Command::Http`] and [`Command::Proxy`] write
+    /// nothing.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let line = match self {
             Self::Ehlo(name) => format!("EHLO {name}"),
@@ -34,7 +35,7 @@ impl Command {
                 out.extend_from_slice(b"\r\n");
                 return;
             }
-            Self::Http => return,
+            Self::Http | Self::Proxy => return,
         };
         push_clean(out, &line);
         out.extend_from_slice(b"\r\n");
@@ -86,6 +87,11 @@ fn mail_line(Mail { path, params }: &Mail) -> String {
     }
     if params.requiretls {
         add(format_args!("REQUIRETLS"));
+    }
+    match &params.hold {
+        Some(Hold::For(seconds)) => add(format_args!("HOLDFOR={seconds}")),
+        Some(Hold::Until(time)) => add(format_args!("HOLDUNTIL={time}")),
+        None => {}
     }
     line
 }

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 pub use error::CommandError;
 pub use name::ClientName;
-pub use params::{Body, MailParams, Notify, OriginalRecipient, RcptParams, Ret, Submitter};
+pub use params::{Body, Hold, MailParams, Notify, OriginalRecipient, RcptParams, Ret, Submitter};
 
 /// A command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,9 @@ pub enum Command {
     },
     /// A line of HTTP, sent by a browser or by an attack through one: close without a word more.
     Http,
+    /// A header of the PROXY protocol where none belongs: who sends it would have us believe that it is somebody else.
+    /// Close.
+    Proxy,
 }
 
 /// MAIL FROM and its parameters.

@@ -31,6 +31,8 @@ pub struct MailParams {
     pub auth: Option<Submitter>,
     /// REQUIRETLS (RFC 8689).
     pub requiretls: bool,
+    /// HOLDFOR or HOLDUNTIL: when to release the message (RFC 4865).
+    pub hold: Option<Hold>,
 }
 
 /// The parameters of RCPT. `Default` is none of them.
@@ -52,6 +54,15 @@ pub enum Body {
     EightBitMime,
     /// BINARYMIME: any octets, by BDAT only.
     BinaryMime,
+}
+
+/// When a message is to be released (RFC 4865 §4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Hold {
+    /// HOLDFOR: after so many seconds, at least one and at most 999,999,999.
+    For(u32),
+    /// HOLDUNTIL: at this time, written as RFC 3339 does. Only its characters have been looked at.
+    Until(String),
 }
 
 /// What a failure report returns.
@@ -165,6 +176,7 @@ pub(super) fn mail(text: &str, offered: Extensions) -> Result<MailParams, Comman
             "RET" | "ENVID" => Extensions::DSN,
             "AUTH" => Extensions::AUTH,
             "REQUIRETLS" => Extensions::REQUIRETLS,
+            "HOLDFOR" | "HOLDUNTIL" => Extensions::FUTURERELEASE,
             _ => return Err(CommandError::UnknownParameter(name)),
         };
         if !offered.contains(needs) {
@@ -181,6 +193,15 @@ pub(super) fn mail(text: &str, offered: Extensions) -> Result<MailParams, Comman
             "ENVID" => params.envid = Some(seen.first("ENVID")?.value(value.and_then(envid))?),
             "AUTH" => {
                 params.auth = Some(seen.first("AUTH")?.value(submitter(value.unwrap_or_default()))?)
+            }
+            // One of the two, and once (RFC 4865 §4).
+            "HOLDFOR" => {
+                params.hold =
+                    Some(seen.first("HOLDFOR or HOLDUNTIL")?.value(value.and_then(hold_for))?)
+            }
+            "HOLDUNTIL" => {
+                params.hold =
+                    Some(seen.first("HOLDFOR or HOLDUNTIL")?.value(value.and_then(hold_until))?)
             }
             _ => params.requiretls = seen.first("REQUIRETLS")?.flag(value)?,
         }
@@ -284,6 +305,23 @@ fn ret(value: &str) -> Option<Ret> {
         "HDRS" => Some(Ret::Hdrs),
         _ => None,
     }
+}
+
+/// `%x31-39 *8DIGIT`: no zero in front.
+fn hold_for(value: &str) -> Option<Hold> {
+    let fits = matches!(value.len(), 1..=9) && value.bytes().all(|b| b.is_ascii_digit());
+    let seconds = value.parse().ok().filter(|_| fits && !value.starts_with('0'))?;
+    Some(Hold::For(seconds))
+}
+
+/// The characters of RFC 3339's `date-time`, of which the session makes a time.
+fn hold_until(value: &str) -> Option<Hold> {
+    let fits = |b: u8| {
+        b.is_ascii_digit()
+            || matches!(b.to_ascii_uppercase(), b'T' | b'Z' | b'-' | b'+' | b':' | b'.')
+    };
+    (matches!(value.len(), 20..=40) && value.bytes().all(fits))
+        .then(|| Hold::Until(value.to_owned()))
 }
 
 fn envid(value: &str) -> Option<String> {

@@ -44,6 +44,7 @@ impl Command {
             "HELP" => Ok(Self::Help(text(rest)?.to_owned())),
             "GET" | "POST" | "PUT" | "HEAD" | "CONNECT" | "OPTIONS" | "DELETE" | "PATCH"
             | "TRACE" | "PRI" => Ok(Self::Http),
+            "PROXY" => Ok(Self::Proxy),
             "TURN" | "ETRN" | "ATRN" | "SEND" | "SOML" | "SAML" | "LHLO" | "XCLIENT"
             | "XFORWARD" | "BURL" => Err(CommandError::NotImplemented),
             _ => Err(CommandError::Unknown),

@@ -2,7 +2,7 @@
 
 use letterlock_address::{AddressError, Domain, ForwardPath, Mailbox, ReversePath};
 use letterlock_smtp_wire::command::{
-    Body, ClientName, Command, CommandError, InitialResponse, Mail, MailParams, Notify,
+    Body, ClientName, Command, CommandError, Hold, InitialResponse, Mail, MailParams, Notify,
     OriginalRecipient, Rcpt, RcptParams, Ret, Submitter,
 };
 use letterlock_smtp_wire::ehlo::Extensions;
@@ -17,6 +17,7 @@ fn everything() -> Extensions {
         Extensions::DSN,
         Extensions::AUTH,
         Extensions::REQUIRETLS,
+        Extensions::FUTURERELEASE,
     ]
     .into_iter()
     .fold(Extensions::NONE, Extensions::with)
@@ -167,7 +168,7 @@ fn non_ascii_paths_need_smtputf8() {
 
 #[test]
 fn mail_parameters() {
-    let line = "MAIL FROM:<a@example.org> size=1000 BODY=8bitmime SMTPUTF8 RET=hdrs  ENVID=Q+2B1 AUTH=b+2Bc@example.org REQUIRETLS";
+    let line = "MAIL FROM:<a@example.org> size=1000 BODY=8bitmime SMTPUTF8 RET=hdrs  ENVID=Q+2B1 AUTH=b+2Bc@example.org REQUIRETLS HOLDFOR=60";
     let expected = MailParams {
         size: Some(1_000),
         body: Body::EightBitMime,
@@ -176,6 +177,7 @@ fn mail_parameters() {
         envid: Some("Q+1".into()),
         auth: Some(Submitter::Mailbox(Mailbox::parse("b+c@example.org").unwrap())),
         requiretls: true,
+        hold: Some(Hold::For(60)),
     };
     assert_eq!(mail(line).params, expected);
     for value in ["<>", "", "somebody"] {
@@ -183,6 +185,8 @@ fn mail_parameters() {
         assert_eq!(mail(&line).params.auth, Some(Submitter::Unknown), "{line}");
     }
     assert_eq!(mail("MAIL FROM:<> SIZE=99999999999999999999").params.size, Some(u64::MAX));
+    let until = Hold::Until("2030-12-31T23:59:59.5+01:00".into());
+    assert_eq!(mail("MAIL FROM:<> HOLDUNTIL=2030-12-31T23:59:59.5+01:00").params.hold, Some(until));
     assert_eq!(mail("MAIL FROM:<> BODY=BINARYMIME").params.body, Body::BinaryMime);
 }
 
@@ -196,6 +200,14 @@ fn bad_mail_parameters() {
         ("BODY=9BIT", CommandError::BadParameter("BODY")),
         ("SMTPUTF8=1", CommandError::BadParameter("SMTPUTF8")),
         ("REQUIRETLS=1", CommandError::BadParameter("REQUIRETLS")),
+        ("HOLDFOR", CommandError::BadParameter("HOLDFOR or HOLDUNTIL")),
+        ("HOLDFOR=0", CommandError::BadParameter("HOLDFOR or HOLDUNTIL")),
+        ("HOLDFOR=1234567890", CommandError::BadParameter("HOLDFOR or HOLDUNTIL")),
+        ("HOLDUNTIL=tomorrow-at-noon-at-noon", CommandError::BadParameter("HOLDFOR or HOLDUNTIL")),
+        (
+            "HOLDFOR=1 HOLDUNTIL=2030-12-31T23:59:59Z",
+            CommandError::Duplicate("HOLDFOR or HOLDUNTIL"),
+        ),
         ("RET=ALL", CommandError::BadParameter("RET")),
         ("ENVID=", CommandError::BadParameter("ENVID")),
         ("ENVID=a+0D+0ABcc:", CommandError::BadParameter("ENVID")),
@@ -203,7 +215,7 @@ fn bad_mail_parameters() {
         ("AUTH=a+zz", CommandError::BadParameter("AUTH")),
         ("NOTIFY=NEVER", CommandError::UnknownParameter("NOTIFY".into())),
         ("x-test=1", CommandError::UnknownParameter("X-TEST".into())),
-        ("HOLDFOR=10", CommandError::UnknownParameter("HOLDFOR".into())),
+        ("BY=120;R", CommandError::UnknownParameter("BY".into())),
         ("=1", CommandError::MalformedParameters),
         ("A_B=1", CommandError::MalformedParameters),
         ("ENVID=a=b", CommandError::MalformedParameters),
@@ -227,6 +239,7 @@ fn parameters_that_were_not_offered_do_not_exist() {
         ("ENVID=x", "ENVID", Extensions::DSN),
         ("AUTH=<>", "AUTH", Extensions::AUTH),
         ("REQUIRETLS", "REQUIRETLS", Extensions::REQUIRETLS),
+        ("HOLDFOR=1", "HOLDFOR", Extensions::FUTURERELEASE),
     ] {
         let line = format!("MAIL FROM:<> {parameter}");
         assert!(Command::parse(line.as_bytes(), needs).is_ok(), "{line}");
@@ -334,11 +347,17 @@ prop_compose! {
         auth in proptest::option::of(proptest::option::of(mailboxes())),
         utf8 in any::<bool>(),
         requiretls in any::<bool>(),
+        hold in proptest::option::of(prop_oneof![
+            (1_u32..=999_999_999).prop_map(Hold::For),
+            Just(Hold::Until("2030-12-31T23:59:59Z".into())),
+        ]),
     ) -> Mail {
         let path = path.map_or(ReversePath::Null, ReversePath::Mailbox);
         let auth = auth.map(|auth| auth.map_or(Submitter::Unknown, Submitter::Mailbox));
         let smtputf8 = utf8 || path.needs_smtputf8();
-        Mail { path, params: MailParams { size, body, smtputf8, ret, envid, auth, requiretls } }
+        let params =
+            MailParams { size, body, smtputf8, ret, envid, auth, requiretls, hold };
+        Mail { path, params }
     }
 }
 

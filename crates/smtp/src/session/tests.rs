@@ -2,13 +2,30 @@
 //! the driver's part is played here: `sender@refused.test` may not send, `nobody@…` is no
 //! recipient, the password is `right`, and every message that is whole is accepted.
 
+use letterlock_address::{ForwardPath, Mailbox};
 use letterlock_login::LoginError;
 use letterlock_smtp_wire::standard;
 
 use super::*;
 
 fn rules(access: Access) -> Rules {
-    Rules { hostname: "mx.test".into(), access, message_size: 1000, recipients: 3, errors: 4 }
+    Rules {
+        hostname: "mx.test".into(),
+        access,
+        message_size: 1000,
+        recipients: 3,
+        messages: 50,
+        errors: 4,
+        tarpit: Tarpit { after: 1, step: Duration::from_secs(1), most: Duration::from_secs(2) },
+        future_release: match access {
+            Access::Anybody => None,
+            Access::LoggedIn { .. } => Some(Duration::from_secs(3600)),
+        },
+    }
+}
+
+fn now() -> Timestamp {
+    "2030-01-01T00:00:00Z".parse().unwrap()
 }
 
 fn inbound() -> Session {
@@ -22,7 +39,7 @@ fn submission(tls: bool) -> Session {
 /// Says a line and plays the driver until there is an answer; the words before it say what
 /// the driver was told to do besides.
 fn say(session: &mut Session, line: &str) -> String {
-    let action = session.line(Ok(line.as_bytes()));
+    let action = session.line(Ok(line.as_bytes()), now());
     play(session, action)
 }
 
@@ -42,14 +59,15 @@ fn play(session: &mut Session, action: Action) -> String {
             };
             play(session, action)
         }
-        Action::Sender(path) => {
+        Action::Prove(_) | Action::Enter => panic!("no dialogue here uses SCRAM"),
+        Action::Sender(Mail { path, .. }) => {
             let refused = path.to_string().ends_with("@refused.test");
             let action =
                 session.sender(if refused { Err(standard::spf_rejected()) } else { Ok(()) });
             play(session, action)
         }
-        Action::Recipient(path) => {
-            let verdict = match path {
+        Action::Recipient(Rcpt { path, params, .. }) => {
+            let verdict: Result<Mailbox, Reply> = match path {
                 ForwardPath::Postmaster => Ok("postmaster@a.test".parse().unwrap()),
                 ForwardPath::Mailbox(mailbox) if mailbox.local.as_str() == "nobody" => {
                     Err(standard::no_such_user())
@@ -59,17 +77,20 @@ fn play(session: &mut Session, action: Action) -> String {
                 }
                 ForwardPath::Mailbox(mailbox) => Ok(mailbox),
             };
-            let action = session.recipient(verdict);
+            let action = session.recipient(verdict.map(|address| Recipient { address, params }));
             play(session, action)
         }
         Action::Data(reply) => {
             let envelope = session.take_envelope().expect("DATA was allowed");
             format!("{} for {} then accepted", reply.code, envelope.recipients.len())
         }
-        Action::Chunk { size, last: false } => format!("chunk {size}"),
-        Action::Chunk { size, last: true } => {
+        Action::Chunk { size, last: false, binary } => {
+            format!("{}chunk {size}", if binary { "binary " } else { "" })
+        }
+        Action::Chunk { size, last: true, binary } => {
             let envelope = session.take_envelope().expect("BDAT was allowed");
-            format!("last {size} for {} then accepted", envelope.recipients.len())
+            let kind = if binary { "binary " } else { "" };
+            format!("{kind}last {size} for {} then accepted", envelope.recipients.len())
         }
     }
 }
@@ -167,12 +188,19 @@ fn dialogues_on_port_25() {
          C: MAIL FROM:<a@b.test> SIZE=10
          S: 555
          C: EHLO c.test
-         C: MAIL FROM:<a@b.test> BODY=BINARYMIME
+         C: MAIL FROM:<a@b.test> BODY=9BIT
          S: 501
          C: MAIL FROM:<a@b.test> SIZE=1001
          S: 552 5.3.4
          C: MAIL FROM:<a@b.test> SIZE=1000 BODY=8BITMIME
          S: 250",
+        "C: EHLO c.test
+         C: MAIL FROM:<a@b.test> BY=120;R
+         S: 555
+         C: MAIL FROM:<a@b.test> HOLDFOR=60
+         S: 555
+         C: MAIL FROM:<a@b.test> REQUIRETLS
+         S: 555",
         // RFC 6531: addresses beyond ASCII need the parameter.
         "C: EHLO c.test
          C: MAIL FROM:<ä@b.test>
@@ -381,7 +409,7 @@ fn a_line_that_is_none_ends_an_exchange() {
              C: AUTH PLAIN
              S: 334",
         );
-        let action = session.line(Err(error));
+        let action = session.line(Err(error), now());
         assert!(play(&mut session, action).starts_with("500"));
         assert!(say(&mut session, "NOOP").starts_with("250"), "it is no answer to the challenge");
     }
@@ -391,7 +419,7 @@ fn a_line_that_is_none_ends_an_exchange() {
 fn lines_that_end_otherwise_end_the_session() {
     for error in [LineError::BareLf, LineError::BareCr] {
         let mut session = inbound();
-        let action = session.line(Err(error));
+        let action = session.line(Err(error), now());
         assert!(play(&mut session, action).starts_with("close 521"));
     }
 }
@@ -468,4 +496,117 @@ fn a_session_may_be_cut_between_transactions_only() {
     assert!(session.in_transaction());
     say(&mut session, "BDAT 1 LAST");
     assert!(!session.in_transaction());
+}
+
+#[test]
+fn binary_messages_come_by_bdat_only() {
+    dialogue(
+        &mut inbound(),
+        "C: EHLO c.test
+         C: MAIL FROM:<a@b.test> BODY=BINARYMIME
+         S: 250
+         C: RCPT TO:<ann@a.test>
+         S: 250
+         C: DATA
+         S: 503 5.5.1 BODY=BINARYMIME
+         C: BDAT 3
+         S: binary chunk 3
+         C: BDAT 0 LAST
+         S: binary last 0 for 1",
+    );
+}
+
+#[test]
+fn what_is_offered_depends_on_tls_and_on_the_listener() {
+    let offered = |mut session: Session| say(&mut session, "EHLO c.test");
+    let clear = offered(inbound());
+    for keyword in ["DSN", "BINARYMIME", "LIMITS RCPTMAX=3 MAILMAX=50", "STARTTLS"] {
+        assert!(clear.contains(keyword), "{clear}");
+    }
+    for keyword in ["REQUIRETLS", "FUTURERELEASE", "DELIVERBY"] {
+        assert!(!clear.contains(keyword), "{clear}");
+    }
+    assert!(offered(inbound().after_tls()).contains("REQUIRETLS"));
+    let submission = offered(submission(true));
+    assert!(submission.contains("FUTURERELEASE 3600 2030-01-01T01:00:00Z"), "{submission}");
+}
+
+#[test]
+fn parameters_stay_with_their_message_and_recipient() {
+    let mut session = inbound().after_tls();
+    dialogue(
+        &mut session,
+        "C: EHLO c.test
+         C: MAIL FROM:<a@b.test> RET=HDRS ENVID=q+2B1 REQUIRETLS
+         S: 250
+         C: RCPT TO:<ann@a.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;Ann+40a.test
+         S: 250
+         C: RCPT TO:<ann@a.test> NOTIFY=NEVER
+         S: 250
+         C: RCPT TO:<bob@a.test> NOTIFY=NEVER,FAILURE
+         S: 501 5.5.4
+         C: RCPT TO:<bob@a.test>
+         S: 250",
+    );
+    let envelope = session.take_envelope().unwrap();
+    assert!(envelope.params.requiretls);
+    assert_eq!(envelope.params.envid.as_deref(), Some("q+1"));
+    let [ann, bob] = envelope.recipients.as_slice() else { panic!("{envelope:?}") };
+    let notify = ann.params.notify.unwrap();
+    assert!(notify.success && notify.delay && !notify.failure && !notify.never);
+    assert_eq!(ann.params.orcpt.as_ref().unwrap().to_string(), "rfc822;Ann@a.test");
+    assert_eq!(bob.params, Default::default());
+}
+
+#[test]
+fn a_message_may_be_put_off_as_far_as_is_offered() {
+    let mut session = submission(true);
+    dialogue(
+        &mut session,
+        "C: EHLO c.test
+         C: AUTH PLAIN AGEAcmlnaHQ=
+         S: 235
+         C: MAIL FROM:<a@a.test> HOLDFOR=3601
+         S: 501 5.5.4
+         C: MAIL FROM:<a@a.test> HOLDUNTIL=2029-12-31T23:59:59Z
+         S: 501 5.5.4
+         C: MAIL FROM:<a@a.test> HOLDFOR=60 HOLDUNTIL=2030-01-01T00:30:00Z
+         S: 501 5.5.4
+         C: MAIL FROM:<a@a.test> HOLDUNTIL=2030-01-01T00:30:00Z
+         S: 250
+         C: RCPT TO:<b@b.test>
+         S: 250",
+    );
+    let until = session.take_envelope().unwrap().hold_until.unwrap();
+    assert_eq!(until.to_string(), "2030-01-01T00:30:00Z");
+}
+
+#[test]
+fn a_session_has_so_many_messages() {
+    let mut session = Session::new(Rules { messages: 2, ..rules(Access::Anybody) }, false).0;
+    dialogue(
+        &mut session,
+        "C: EHLO c.test
+         C: MAIL FROM:<sender@refused.test>
+         S: 550
+         C: MAIL FROM:<a@b.test>
+         S: 250
+         C: RSET
+         C: MAIL FROM:<a@b.test>
+         S: 250
+         C: RSET
+         C: MAIL FROM:<a@b.test>
+         S: close 421 4.7.0",
+    );
+}
+
+#[test]
+fn errors_are_answered_late() {
+    let mut session = inbound();
+    let mut delays = Vec::new();
+    for line in ["XYZZY", "NOOP", "XYZZY", "NOOP", "XYZZY", "XYZZY"] {
+        say(&mut session, line);
+        delays.push(session.take_delay().as_secs());
+    }
+    assert_eq!(delays, [0, 0, 1, 0, 2, 2]);
 }

@@ -1,5 +1,8 @@
 //! Both listeners over loopback, on a real directory, mailboxes and queue in a folder.
 
+mod limits;
+mod parameters;
+mod script;
 mod world;
 
 use world::*;
@@ -160,7 +163,9 @@ async fn starttls_forgets_what_was_said_and_what_came_behind_it() {
     );
     let message = arrived(&ann).await;
     assert!(
-        message.contains(" with ESMTPS id ") && message.contains("\r\n\t(TLS1.3 "),
+        message.contains(" with ESMTPS id ")
+            && message.contains("\r\n\ttls TLS_")
+            && message.contains(" group X25519 (TLS1.3);"),
         "{message}"
     );
 
@@ -225,7 +230,10 @@ async fn submission_wants_tls_and_a_login() {
     client.ask("MAIL FROM:<ann@a.test>", "530 5.7.0 Must issue").await.unwrap();
     client.starttls(trusting_client_config().unwrap(), "mx.a.test").await.unwrap();
     let offered = client.ehlo("c.test").await.unwrap();
-    assert!(offered.contains(&"AUTH PLAIN LOGIN".to_owned()));
+    assert!(
+        offered.iter().any(|line| line.starts_with("AUTH ") && line.contains(" PLAIN LOGIN")),
+        "{offered:?}"
+    );
     client.ask("MAIL FROM:<ann@a.test>", "530 5.7.0 Auth").await.unwrap();
     assert!(
         client
@@ -280,7 +288,7 @@ async fn a_submitted_message_is_completed_signed_and_goes_everywhere() {
 async fn people_send_in_a_name_of_their_own() {
     let world = World::new().await;
     let (ann, _bob) = (world.add("ann@a.test").await, world.add("bob@a.test").await);
-    let alias = "team@a.test".parse().unwrap();
+    let alias: Mailbox = "team@a.test".parse().unwrap();
     world
         .directory
         .add_alias(alias, vec!["ann@a.test".parse().unwrap()], Timestamp::now())

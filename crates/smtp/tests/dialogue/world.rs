@@ -7,7 +7,7 @@ pub(crate) use std::time::{Duration, Instant};
 pub(crate) use base64::Engine as _;
 pub(crate) use base64::engine::general_purpose::STANDARD;
 pub(crate) use jiff::Timestamp;
-pub(crate) use letterlock_address::Domain;
+pub(crate) use letterlock_address::{Domain, Mailbox};
 pub(crate) use letterlock_config::Limits;
 pub(crate) use letterlock_delivery::{Intake, settler};
 pub(crate) use letterlock_directory::{
@@ -20,8 +20,10 @@ pub(crate) use letterlock_mailbox::{Columns, Handle, Mailboxes, Options, SelectM
 pub(crate) use letterlock_net::{Audience, Shutdown, Stream, Tls};
 pub(crate) use letterlock_queue::Queue;
 pub(crate) use letterlock_sender_auth::{KeyAlgorithm, generate_key};
-pub(crate) use letterlock_smtp::session::{Access, Rules};
-pub(crate) use letterlock_smtp::{Connection, Inbound, SpoolRules, Submission};
+pub(crate) use letterlock_smtp::session::{Access, Rules, Tarpit};
+pub(crate) use letterlock_smtp::{
+    Connection, Inbound, LostReplies, Retries, SpoolRules, Submission,
+};
 pub(crate) use letterlock_testkit::ca::trusting_client_config;
 pub(crate) use letterlock_testkit::smtp::Client;
 pub(crate) use letterlock_vault::slot::{self, Argon2Cost};
@@ -46,6 +48,29 @@ pub(crate) struct World {
     pub(crate) tls: Arc<Tls>,
     pub(crate) shutdown: Shutdown,
     pub(crate) patience: Duration,
+    pub(crate) guard: Arc<Guard>,
+    pub(crate) memory: Arc<Memory>,
+    /// Rules that differ from the usual ones.
+    pub(crate) bent: Vec<(String, u64)>,
+}
+
+/// Lost replies, in memory.
+#[derive(Default)]
+pub(crate) struct Memory(std::sync::Mutex<std::collections::HashSet<[u8; 32]>>);
+
+impl Memory {
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+impl LostReplies for Memory {
+    fn remember(&self, hash: [u8; 32], _: Timestamp) {
+        self.0.lock().unwrap().insert(hash);
+    }
+    fn take(&self, hash: &[u8; 32], _: Timestamp) -> bool {
+        self.0.lock().unwrap().remove(hash)
+    }
 }
 
 /// An account, unlocked.
@@ -66,12 +91,23 @@ impl World {
         let guard = Guard::new(&Limits::default(), Instant::now());
         let settings =
             Settings { argon2: Argon2Cost::FLOOR, argon2_parallel: 1, sessions_per_account: 9 };
-        let login =
-            Login::new(directory.clone(), mailboxes.clone(), guard, server.clone(), settings);
+        let login = Login::new(
+            directory.clone(),
+            mailboxes.clone(),
+            guard.clone(),
+            server.clone(),
+            settings,
+        );
         let login = Arc::new(login);
         let (sender, _) = settler(queue.clone(), mailboxes.clone());
-        let intake =
-            Intake::new(directory.clone(), mailboxes.clone(), queue.clone(), login.clone(), sender);
+        let intake = Intake::new(
+            directory.clone(),
+            mailboxes.clone(),
+            queue.clone(),
+            login.clone(),
+            sender,
+            letterlock_delivery::Forwarding::new(&server, None),
+        );
         let name = Domain::parse("a.test").unwrap();
         directory.add_domain(name, None, Vec::new(), Timestamp::now()).await.unwrap();
         World {
@@ -85,6 +121,9 @@ impl World {
             tls: Arc::new(Tls::load(&letterlock_config::Tls::default(), "mx.a.test").unwrap()),
             shutdown: Shutdown::new(),
             patience: Duration::from_secs(20),
+            guard,
+            memory: Arc::default(),
+            bent: Vec::new(),
         }
     }
 
@@ -109,15 +148,44 @@ impl World {
         Owner { id, token: token.to_string(), handle }
     }
 
+    /// Changes a rule of the listeners that are opened from now on.
+    pub(crate) fn bend(&mut self, rule: &str, number: u64) {
+        self.bent.push((rule.to_owned(), number));
+    }
+
+    fn rules(&self, access: Access) -> Rules {
+        let mut rules = Rules {
+            hostname: "mx.a.test".into(),
+            access,
+            message_size: SIZE,
+            recipients: 5,
+            messages: 50,
+            errors: 5,
+            tarpit: Tarpit::default(),
+            future_release: match access {
+                Access::Anybody => None,
+                Access::LoggedIn { .. } => Some(Duration::from_secs(3600)),
+            },
+        };
+        for (rule, number) in &self.bent {
+            match rule.as_str() {
+                "errors" => rules.errors = *number as u32,
+                "recipients" => rules.recipients = *number as usize,
+                "messages" => rules.messages = *number as u32,
+                "size" => rules.message_size = *number,
+                "tarpit_ms" => {
+                    let step = Duration::from_millis(*number);
+                    rules.tarpit = Tarpit { after: 1, step, most: step * 2 };
+                }
+                other => panic!("no rule: {other}"),
+            }
+        }
+        rules
+    }
+
     pub(crate) fn connection(&self, access: Access, audience: Audience) -> Connection {
         Connection {
-            rules: Rules {
-                hostname: "mx.a.test".into(),
-                access,
-                message_size: SIZE,
-                recipients: 5,
-                errors: 5,
-            },
+            rules: self.rules(access),
             tls: self.tls.clone(),
             audience,
             // Small, so that larger messages go through the temporary file.
@@ -125,6 +193,9 @@ impl World {
             handshake_timeout: Duration::from_secs(20),
             command_timeout: self.patience,
             data_timeout: self.patience,
+            guard: self.guard.clone(),
+            retries: Some(Retries::new(self.server.derive("retries", b""), self.memory.clone())),
+            room: None,
         }
     }
 
@@ -148,6 +219,11 @@ impl World {
 
     /// A client of submission, before STARTTLS.
     pub(crate) async fn submission(&self) -> Client {
+        Client::connect(self.port_587().await).await.unwrap()
+    }
+
+    /// Submission, for one connection.
+    pub(crate) async fn port_587(&self) -> SocketAddr {
         let access = Access::LoggedIn { cleartext: false };
         let frontend = Arc::new(Submission {
             connection: self.connection(access, Audience::Clients),
@@ -157,8 +233,7 @@ impl World {
             received_hops: 5,
         });
         let shutdown = self.shutdown.clone();
-        let address = listen(move |stream, peer| frontend.serve(stream, peer, shutdown)).await;
-        Client::connect(address).await.unwrap()
+        listen(move |stream, peer| frontend.serve(stream, peer, shutdown)).await
     }
 
     /// A client of submission that has logged in.

@@ -63,6 +63,11 @@ pub struct Script {
     pub certificate: Option<Issued>,
     /// Answers to RCPT by address in lower case, instead of 250.
     pub recipients: BTreeMap<String, String>,
+    /// The user and password that AUTH PLAIN and AUTH LOGIN want, and MAIL wants AUTH. The mechanisms that are offered
+    /// stand among the keywords.
+    pub login: Option<(String, String)>,
+    /// TLS from the first octet, with the certificate.
+    pub implicit_tls: bool,
 }
 
 impl Script {
@@ -82,12 +87,20 @@ impl Script {
             keywords: keywords.iter().map(|keyword| (*keyword).to_owned()).collect(),
             certificate: None,
             recipients: BTreeMap::new(),
+            login: None,
+            implicit_tls: false,
         }
     }
 
     /// Offers STARTTLS with this certificate.
     pub fn with_tls(mut self, certificate: Issued) -> Self {
         self.certificate = Some(certificate);
+        self
+    }
+
+    /// Offers a keyword besides.
+    pub fn with(mut self, keyword: &str) -> Self {
+        self.keywords.push(keyword.to_owned());
         self
     }
 

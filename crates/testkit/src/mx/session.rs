@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 
@@ -39,6 +41,7 @@ pub(super) async fn listen(
             encrypted: false,
             helo: String::new(),
             transaction: None,
+            logged_in: false,
             peer,
             shared: Arc::clone(&shared),
         };
@@ -61,6 +64,7 @@ struct Session {
     encrypted: bool,
     helo: String,
     transaction: Option<Transaction>,
+    logged_in: bool,
     peer: SocketAddr,
     shared: Arc<Shared>,
 }
@@ -74,6 +78,9 @@ impl Session {
 
     async fn dialogue(&mut self) -> Result<(), End> {
         let hostname = self.shared.script().hostname;
+        if let (true, Some(config)) = (self.shared.script().implicit_tls, self.tls.clone()) {
+            self.secure(config).await?;
+        }
         self.say(Stage::Greeting, &format!("220 {hostname} ESMTP")).await?;
         loop {
             let line = self.line().await?;
@@ -96,6 +103,7 @@ impl Session {
                     self.transaction = None;
                     self.reply("250 2.0.0 forgotten").await?;
                 }
+                "AUTH" => self.auth(rest).await?,
                 "NOOP" => self.reply("250 2.0.0 fine").await?,
                 "QUIT" => {
                     self.say(Stage::Quit, "221 2.0.0 bye").await?;
@@ -135,6 +143,10 @@ impl Session {
         if !self.say(Stage::StartTls, "220 2.0.0 go on").await? {
             return Ok(());
         }
+        self.secure(config).await
+    }
+
+    async fn secure(&mut self, config: Arc<rustls::ServerConfig>) -> Result<(), End> {
         self.buffer.clear();
         let (unused, _) = tokio::io::duplex(1);
         let plain = std::mem::replace(&mut self.stream, Box::new(unused));
@@ -144,7 +156,34 @@ impl Session {
         Ok(())
     }
 
+    /// PLAIN with its response on the line (RFC 4954 §4), and LOGIN.
+    async fn auth(&mut self, rest: &str) -> Result<(), End> {
+        let Some((user, password)) = self.shared.script().login else {
+            return self.reply("502 5.5.1 no logins here").await;
+        };
+        let told = match rest.split_once(' ') {
+            Some(("PLAIN", initial)) => {
+                let plain = format!("\0{user}\0{password}");
+                initial == STANDARD.encode(plain)
+            }
+            None if rest == "LOGIN" => {
+                let mut fits = true;
+                for (prompt, wanted) in [("Username:", &user), ("Password:", &password)] {
+                    self.reply(&format!("334 {}", STANDARD.encode(prompt))).await?;
+                    fits &= self.line().await? == STANDARD.encode(wanted).into_bytes();
+                }
+                fits
+            }
+            _ => return self.reply("504 5.5.4 not this one").await,
+        };
+        self.logged_in = told;
+        self.reply(if told { "235 2.7.0 welcome" } else { "535 5.7.8 no" }).await
+    }
+
     async fn mail(&mut self, rest: &str) -> Result<(), End> {
+        if self.shared.script().login.is_some() && !self.logged_in {
+            return self.reply("530 5.7.0 log in first").await;
+        }
         if self.transaction.is_some() {
             return self.reply("503 5.5.1 one at a time").await;
         }

@@ -6,6 +6,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
 use crate::storage::Storage;
+use crate::vfs::copy::Copying;
 use crate::vfs::{self, Attached, LogPosition};
 
 use super::{Opened, Spec, VaultError};
@@ -13,9 +14,30 @@ use super::{Opened, Spec, VaultError};
 /// Prepared statements kept for each connection.
 const STATEMENTS: usize = 64;
 
+/// SQLite's cache during a bulk job, in KiB: enough for the inner pages of large indexes,
+/// and for what one transaction of an import changes.
+const BULK_CACHE_KIB: u32 = 16 * 1024;
+
+/// For what kind of work SQLite's cache is set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tuning {
+    Usual,
+    /// Much at a time: a larger cache, of which nothing is written before the commit.
+    Bulk,
+}
+
+/// Up to where an opening of a file had been written at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SyncPoint {
+    file: u64,
+    commits: u64,
+}
+
 /// A connection, and the file beneath it.
 pub(super) struct Live {
-    // Dropped in this order: the file's keys are needed until the connection is closed.
+    // Dropped in this order: a copy under way belongs to the connection, and the file's
+    // keys are needed until that is closed.
+    pub(super) copying: Option<Copying>,
     pub(super) conn: Connection,
     pub(super) file: Attached,
     mark: Mark,
@@ -44,7 +66,8 @@ impl Live {
         vfs::create::if_missing(storage, &spec.path, &spec.keys)?;
         let file = Attached::attach(storage, &spec.path, &spec.keys)?;
         let conn = file.connect()?;
-        let mut live = Self { conn, file, mark: Mark::Written, seen: 0, synced: 0, copied: 0 };
+        let mut live =
+            Self { copying: None, conn, file, mark: Mark::Written, seen: 0, synced: 0, copied: 0 };
         match live.start(spec) {
             Ok(()) => Ok(live),
             Err(error) => {
@@ -55,6 +78,23 @@ impl Live {
                 Err(error)
             }
         }
+    }
+
+    /// Opens a damaged file for what can still be read: without its mark, migrations or
+    /// hooks, and without a write to the disk.
+    pub(super) fn open_read_only(
+        spec: &Spec,
+        storage: &Arc<dyn Storage>,
+    ) -> Result<Self, VaultError> {
+        vfs::fault::begin(&spec.path);
+        let file = Attached::attach_read_only(storage, &spec.path, &spec.keys)?;
+        let conn = file.connect()?;
+        set_up(&conn, spec)?;
+        conn.execute_batch("PRAGMA query_only = ON")?;
+        // There is nothing to look after.
+        let commits = file.commits();
+        let (seen, synced, copied) = (commits, commits, commits);
+        Ok(Self { copying: None, conn, file, mark: Mark::Written, seen, synced, copied })
     }
 
     fn start(&mut self, spec: &Spec) -> Result<(), VaultError> {
@@ -123,6 +163,34 @@ impl Live {
         Ok(())
     }
 
+    /// What a sync of the whole file system would have to make durable, if anything.
+    pub(super) fn sync_point(&self) -> Option<SyncPoint> {
+        let (file, commits) = (self.file.token(), self.file.commits());
+        (commits != self.synced).then_some(SyncPoint { file, commits })
+    }
+
+    /// The whole file system was synced after `point` was taken.
+    pub(super) fn reached(&mut self, point: SyncPoint) {
+        if point.file == self.file.token() {
+            self.synced = self.synced.max(point.commits);
+            self.file.log_is_durable();
+        }
+    }
+
+    /// Sets SQLite's cache for a bulk job, or for the rest of the time.
+    pub(super) fn tune(&self, spec: &Spec, tuning: Tuning) -> rusqlite::Result<()> {
+        match tuning {
+            Tuning::Usual => self.conn.execute_batch(&format!(
+                "PRAGMA cache_spill = ON; PRAGMA cache_size = -{}; PRAGMA shrink_memory",
+                cache_kib(spec)
+            )),
+            Tuning::Bulk => self.conn.execute_batch(&format!(
+                "PRAGMA cache_size = -{}; PRAGMA cache_spill = OFF",
+                BULK_CACHE_KIB.max(spec.cache_kib)
+            )),
+        }
+    }
+
     /// Copies the log into the main file.
     pub(super) fn checkpoint(&mut self, truncate: bool) -> Result<(), VaultError> {
         let commits = self.file.commits();
@@ -169,6 +237,7 @@ impl Live {
 
     /// Closes cleanly after [`Live::wind_down`]: everything in the main file, no log left.
     pub(super) fn close(mut self, spec: &Spec) -> Result<(), VaultError> {
+        self.copying = None;
         if let Err(error) = self.checkpoint(true) {
             // Everything is durable in the log, and copied after the next opening.
             tracing::warn!(file = %spec.path.display(), %error, "log not copied at closing");
@@ -199,6 +268,7 @@ impl Live {
 
     /// Closes the connection without a checkpoint.
     fn release(self) -> Attached {
+        drop(self.copying);
         drop(self.conn);
         self.file
     }
@@ -211,14 +281,16 @@ fn keep_log_at_close(conn: &Connection, keep: bool) -> rusqlite::Result<()> {
 }
 
 /// Everything that is set for each connection. The VFS wants the exclusive mode before
-/// the first read, so that SQLite keeps its index of the log on the heap.
+/// the first read, so that SQLite keeps its index of the log on the heap. Temporary files
+/// are the VFS's, in memory and with a cap; what SQLite would keep in memory by itself has
+/// none.
 fn set_up(conn: &Connection, spec: &Spec) -> Result<(), VaultError> {
     keep_log_at_close(conn, true)?;
     vfs::without_lookaside(conn);
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.execute_batch(&format!(
         "PRAGMA locking_mode = EXCLUSIVE;
-         PRAGMA temp_store = MEMORY;
+         PRAGMA temp_store = FILE;
          PRAGMA mmap_size = 0;
          PRAGMA cache_size = -{};
          PRAGMA trusted_schema = OFF;
@@ -226,7 +298,7 @@ fn set_up(conn: &Connection, spec: &Spec) -> Result<(), VaultError> {
          PRAGMA secure_delete = ON;
          PRAGMA wal_autocheckpoint = 0;
          PRAGMA synchronous = NORMAL;",
-        spec.cache_kib.max(16),
+        cache_kib(spec),
     ))?;
     let mode: String = conn.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
     let page_size: u32 = conn.query_row("PRAGMA page_size", [], |row| row.get(0))?;
@@ -237,6 +309,11 @@ fn set_up(conn: &Connection, spec: &Spec) -> Result<(), VaultError> {
         return Err(VaultError::Damaged { file: spec.path.clone(), page: 1 });
     }
     Ok(())
+}
+
+/// SQLite's cache as the database's owner wants it, in KiB.
+fn cache_kib(spec: &Spec) -> u32 {
+    spec.cache_kib.max(16)
 }
 
 fn read_mark(conn: &Connection) -> rusqlite::Result<bool> {

@@ -45,6 +45,9 @@ pub enum VaultError {
     /// opened anew, because nothing can be promised about them.
     #[error("writing is stopped: the disk failed to sync twice in a row")]
     SyncFailed,
+    /// The database was opened for reading only, because of damage.
+    #[error("the database is open for reading only")]
+    ReadOnly,
     /// The file was written by a newer version of this program.
     #[error("{}: has schema version {found}, this program knows up to {known}", file.display())]
     Newer {
@@ -76,6 +79,7 @@ impl VaultError {
             Self::Closed => Self::Closed,
             Self::InUse { file } => Self::InUse { file: file.clone() },
             Self::SyncFailed => Self::SyncFailed,
+            Self::ReadOnly => Self::ReadOnly,
             Self::Newer { file, found, known } => {
                 Self::Newer { file: file.clone(), found: *found, known: *known }
             }
@@ -119,6 +123,7 @@ impl From<rusqlite::Error> for VaultError {
         };
         match (code.code, fault::last()) {
             (ErrorCode::DiskFull, _) => Self::Full,
+            (ErrorCode::ReadOnly, _) => Self::ReadOnly,
             (ErrorCode::SystemIoFailure, Some(Fault::Damaged { file, page })) => {
                 Self::Damaged { file, page }
             }

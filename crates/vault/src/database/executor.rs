@@ -4,10 +4,12 @@
 //! looked after: unsynced commits, a log grown large, a sync that failed.
 
 use std::collections::VecDeque;
-use std::path::Path;
-use std::sync::{Arc, Mutex, Weak};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
+use crate::key::{FileKeys, Key};
 use crate::pool::{Alarm, Pool, Runnable, lock};
 use crate::vfs::{LogPosition, fault};
 
@@ -27,18 +29,39 @@ pub(super) const MAX_SYNC_FAILURES: u32 = 2;
 
 pub(super) struct Inner {
     me: Weak<Inner>,
-    pub(super) spec: Spec,
-    pool: Pool,
+    /// Exchanged when the database goes on in another file.
+    spec: RwLock<Arc<Spec>>,
+    pub(super) access: Access,
+    /// How many bulk jobs there are.
+    pub(super) bulk_jobs: AtomicUsize,
+    pub(super) pool: Pool,
     pub(super) queue: Mutex<Queue>,
     /// Held during a turn.
     state: Mutex<State>,
+}
+
+/// What may be done with a database.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    ReadWrite,
+    /// It is damaged: nothing on the disk is touched.
+    ReadOnly,
 }
 
 pub(super) struct Queue {
     pub(super) jobs: VecDeque<Job>,
     /// In the run queue, or having its turn.
     scheduled: bool,
-    life: Life,
+    pub(super) life: Life,
+    pub(super) flow: Flow,
+}
+
+/// Whether jobs run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Free,
+    /// They wait until somebody decides in which file they are to run.
+    Frozen,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,7 +73,7 @@ pub(super) enum Life {
 }
 
 pub(super) struct State {
-    live: Option<Live>,
+    pub(super) live: Option<Live>,
     /// Failed syncs since the last good one.
     pub(super) sync_failures: u32,
     pub(super) last_used: Instant,
@@ -65,7 +88,7 @@ struct Turn(Arc<Inner>);
 impl Drop for Turn {
     fn drop(&mut self) {
         let mut queue = lock(&self.0.queue);
-        if queue.jobs.is_empty() {
+        if queue.jobs.is_empty() || queue.flow == Flow::Frozen {
             queue.scheduled = false;
         } else {
             drop(queue);
@@ -79,8 +102,8 @@ impl Runnable for Inner {
         let turn = Turn(self);
         let inner = &turn.0;
         let mut state = lock(&inner.state);
-        fault::begin(&inner.spec.path);
-        let job = lock(&inner.queue).jobs.pop_front();
+        fault::begin(&inner.spec().path);
+        let job = inner.next_job();
         if let Some(job) = job {
             inner.perform(&mut state, job);
         }
@@ -102,15 +125,18 @@ impl Runnable for Inner {
 }
 
 impl Inner {
-    pub(super) fn new(pool: Pool, spec: Spec) -> Arc<Self> {
+    pub(super) fn new(pool: Pool, spec: Spec, access: Access) -> Arc<Self> {
         let inner = Arc::new_cyclic(|me| Self {
             me: me.clone(),
-            spec,
+            spec: RwLock::new(Arc::new(spec)),
+            access,
+            bulk_jobs: AtomicUsize::new(0),
             pool,
             queue: Mutex::new(Queue {
                 jobs: VecDeque::new(),
                 scheduled: false,
                 life: Life::Running,
+                flow: Flow::Free,
             }),
             state: Mutex::new(State {
                 live: None,
@@ -126,8 +152,26 @@ impl Inner {
         inner
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.spec.path
+    pub(super) fn spec(&self) -> Arc<Spec> {
+        Arc::clone(&self.spec.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_spec(&self, spec: Arc<Spec>) {
+        *self.spec.write().unwrap_or_else(PoisonError::into_inner) = spec;
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.spec().path.clone()
+    }
+
+    /// Another reference to this; `None` while the last is being dropped.
+    pub(super) fn strong(&self) -> Option<Arc<Self>> {
+        self.me.upgrade()
+    }
+
+    fn next_job(&self) -> Option<Job> {
+        let mut queue = lock(&self.queue);
+        if queue.flow == Flow::Frozen { None } else { queue.jobs.pop_front() }
     }
 
     /// Ends as a crash would.
@@ -143,6 +187,14 @@ impl Inner {
         if let Some(live) = lock(&self.state).live.take() {
             live.abandon();
         }
+        self.forget_keys();
+    }
+
+    /// After closing for good: handles may live on, the keys must not.
+    pub(super) fn forget_keys(&self) {
+        let mut spec = Spec::clone(&self.spec());
+        spec.keys = FileKeys { page: Key::zero(), integrity: Key::zero() };
+        self.set_spec(Arc::new(spec));
     }
 
     /// Queues `job`, or answers it if the database is closed.
@@ -158,7 +210,19 @@ impl Inner {
             }
         };
         queue.jobs.push_back(job);
-        if queue.scheduled {
+        self.schedule(queue);
+    }
+
+    /// Lets jobs run again.
+    pub(super) fn thaw(&self) {
+        let mut queue = lock(&self.queue);
+        queue.flow = Flow::Free;
+        self.schedule(queue);
+    }
+
+    /// Puts it into the run queue, if there is something to do and it is not there yet.
+    fn schedule(&self, mut queue: MutexGuard<'_, Queue>) {
+        if queue.scheduled || queue.flow == Flow::Frozen || queue.jobs.is_empty() {
             return;
         }
         // Without a strong reference left, this is the drop of the last: nothing waits.
@@ -179,8 +243,9 @@ impl Inner {
             std::mem::take(&mut queue.jobs)
         };
         let outcome = self.shut(&mut lock(&self.state));
+        self.forget_keys();
         if let Err(error) = outcome {
-            tracing::error!(file = %self.spec.path.display(), %error, "not closed cleanly");
+            tracing::error!(file = %self.path().display(), %error, "not closed cleanly");
         }
         for job in jobs {
             job.refuse(VaultError::Closed);
@@ -203,12 +268,21 @@ impl Inner {
                 match (reply, outcome) {
                     (Some(reply), outcome) => reply.send(outcome),
                     (None, Err(error)) => {
-                        tracing::error!(file = %self.spec.path.display(), %error, "sync failed");
+                        tracing::error!(file = %self.path().display(), %error, "sync failed");
                     }
                     (None, Ok(())) => {}
                 }
             }
             Job::Checkpoint { truncate, reply } => self.checkpoint(state, truncate, reply),
+            Job::Copy(step) => self.copy(state, step),
+            Job::SyncPoint(reply) => reply.send(self.sync_point(state)),
+            Job::Reached(point, reply) => {
+                if let Some(live) = &mut state.live {
+                    live.reached(point);
+                }
+                reply.send(Ok(()));
+            }
+            Job::Tune => self.tune(state),
             Job::Idle => self.idle(state),
             Job::Close(reply) => self.close(state, reply),
         }
@@ -218,9 +292,16 @@ impl Inner {
     pub(super) fn opened<'a>(&self, state: &'a mut State) -> Result<&'a mut Live, VaultError> {
         state.last_used = Instant::now();
         if state.live.is_none() {
-            state.live = Some(Live::open(&self.spec, self.pool.storage())?);
+            let (spec, storage) = (self.spec(), self.pool.storage());
+            state.live = Some(match self.access {
+                Access::ReadWrite => Live::open(&spec, storage)?,
+                Access::ReadOnly => Live::open_read_only(&spec, storage)?,
+            });
+            if self.bulk_jobs.load(Ordering::Relaxed) > 0 {
+                self.tune(state);
+            }
         }
-        if let (Some(after), false) = (self.spec.idle_close, state.idle_alarm) {
+        if let (Some(after), false) = (self.spec().idle_close, state.idle_alarm) {
             state.idle_alarm = true;
             self.pool.set_alarm(Instant::now() + after, Alarm::Idle, self.me.clone());
         }
@@ -253,7 +334,7 @@ impl Inner {
         if live.marked_clean() && live.unseen_commits() {
             // It wrote, and the next job might see it: so the mark has to go before.
             if let Err(error) = live.clear_mark() {
-                tracing::error!(file = %self.spec.path.display(), %error, "mark not cleared");
+                tracing::error!(file = %self.path().display(), %error, "mark not cleared");
                 return Err(self.recover(state, None));
             }
         }
@@ -292,7 +373,7 @@ impl Inner {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(file = %self.spec.path.display(), %error, "sync failed");
+                tracing::error!(file = %self.path().display(), %error, "sync failed");
                 Err(self.recover(state, None))
             }
         }
@@ -300,6 +381,7 @@ impl Inner {
 
     fn checkpoint(&self, state: &mut State, truncate: bool, reply: Option<Reply<(), VaultError>>) {
         let outcome = match (&mut state.live, &reply) {
+            _ if self.access == Access::ReadOnly => Err(VaultError::ReadOnly),
             (Some(live), _) => live.checkpoint(truncate),
             // Closed cleanly means copied, but the last closing may have been a crash.
             (None, Some(_)) => self.opened(state).and_then(|live| live.checkpoint(truncate)),
@@ -314,7 +396,7 @@ impl Inner {
         match (reply, outcome) {
             (Some(reply), outcome) => reply.send(outcome),
             (None, Err(error)) => {
-                tracing::warn!(file = %self.spec.path.display(), %error, "checkpoint failed");
+                tracing::warn!(file = %self.path().display(), %error, "checkpoint failed");
             }
             (None, Ok(())) => {}
         }
@@ -322,25 +404,27 @@ impl Inner {
 
     fn idle(&self, state: &mut State) {
         state.idle_alarm = false;
-        let (Some(after), true) = (self.spec.idle_close, state.live.is_some()) else { return };
+        let (Some(after), true) = (self.spec().idle_close, state.live.is_some()) else { return };
         let due = state.last_used + after;
-        if Instant::now() < due || !lock(&self.queue).jobs.is_empty() {
+        let copied = state.live.as_ref().is_some_and(|live| live.copying.is_some());
+        if Instant::now() < due || copied || !lock(&self.queue).jobs.is_empty() {
             state.idle_alarm = true;
             let again = due.max(Instant::now() + Duration::from_millis(10));
             return self.pool.set_alarm(again, Alarm::Idle, self.me.clone());
         }
         if let Err(error) = self.shut(state) {
-            tracing::error!(file = %self.spec.path.display(), %error, "not closed cleanly");
+            tracing::error!(file = %self.path().display(), %error, "not closed cleanly");
         }
     }
 
     fn close(&self, state: &mut State, reply: Option<Reply<(), VaultError>>) {
         let outcome = self.shut(state);
         lock(&self.queue).life = Life::Closed;
+        self.forget_keys();
         match (reply, outcome) {
             (Some(reply), outcome) => reply.send(outcome),
             (None, Err(error)) => {
-                tracing::error!(file = %self.spec.path.display(), %error, "not closed cleanly");
+                tracing::error!(file = %self.path().display(), %error, "not closed cleanly");
             }
             (None, Ok(())) => {}
         }
@@ -348,17 +432,20 @@ impl Inner {
 
     /// Closes the connection, cleanly if possible.
     fn shut(&self, state: &mut State) -> Result<(), VaultError> {
+        if self.access == Access::ReadOnly {
+            state.live.take().into_iter().for_each(Live::abandon);
+        }
         let Some(live) = &mut state.live else { return Ok(()) };
         let ready = match state.sync_failures >= MAX_SYNC_FAILURES {
             true => Err(VaultError::SyncFailed),
-            false => live.wind_down(&self.spec),
+            false => live.wind_down(&self.spec()),
         };
         let sync_failed = live.file.sync_failures() > 0;
         match ready {
             // Without it, a later sync would find nothing open and call it done.
             Err(_) if sync_failed => drop(self.recover(state, None)),
             Err(_) => state.live.take().into_iter().for_each(Live::abandon),
-            Ok(()) => return state.live.take().map_or(Ok(()), |live| live.close(&self.spec)),
+            Ok(()) => return state.live.take().map_or(Ok(()), |live| live.close(&self.spec())),
         }
         ready
     }
@@ -370,14 +457,14 @@ impl Inner {
         state.sync_failures += 1;
         let cause = VaultError::from_fault().unwrap_or(VaultError::SyncFailed);
         if let Some(live) = state.live.take()
-            && let Err(error) = live.recover(&self.spec, self.pool.storage(), cut)
+            && let Err(error) = live.recover(&self.spec(), self.pool.storage(), cut)
         {
-            tracing::error!(file = %self.spec.path.display(), %error, "log not recovered");
+            tracing::error!(file = %self.path().display(), %error, "log not recovered");
             state.sync_failures = MAX_SYNC_FAILURES;
         }
         if state.sync_failures >= MAX_SYNC_FAILURES {
             tracing::error!(
-                file = %self.spec.path.display(),
+                file = %self.path().display(),
                 "syncing failed twice in a row: the database takes no more writes"
             );
         }

@@ -9,7 +9,7 @@ use crate::vfs::fault;
 
 use super::VaultError;
 use super::connection::Live;
-use super::executor::{Inner, MAX_SYNC_FAILURES, State};
+use super::executor::{Access, Inner, MAX_SYNC_FAILURES, State};
 use super::job::{InTransaction, Job, Ran};
 
 /// Jobs in one transaction at most.
@@ -26,6 +26,9 @@ impl Inner {
     pub(super) fn group(&self, state: &mut State, first: Box<dyn InTransaction>, durable: bool) {
         if state.sync_failures >= MAX_SYNC_FAILURES {
             return first.finish(Err(VaultError::SyncFailed));
+        }
+        if self.access == Access::ReadOnly {
+            return first.finish(Err(VaultError::ReadOnly));
         }
         let live = match self.opened(state) {
             Ok(live) => live,
@@ -46,7 +49,7 @@ impl Inner {
         let failed = live.file.sync_failures() > 0;
         match &outcome {
             Err(error) if failed => {
-                tracing::error!(file = %self.spec.path.display(), %error, "sync failed");
+                tracing::error!(file = %self.path().display(), %error, "sync failed");
                 self.recover(state, Some(before));
             }
             Ok(()) if durable => state.sync_failures = 0,
@@ -104,7 +107,7 @@ impl Inner {
         mut job: Box<dyn InTransaction>,
         kept: &mut Vec<Box<dyn InTransaction>>,
     ) -> Result<(), VaultError> {
-        fault::begin(&self.spec.path);
+        fault::begin(&self.path());
         // The first needs no savepoint: if it fails, there is nothing to keep.
         let alone = kept.is_empty();
         let begun = if alone { Ok(()) } else { tx.execute_batch("SAVEPOINT job") };

@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::oneshot;
 
+use super::connection::SyncPoint;
+use super::copy::CopyStep;
 use super::{Slice, VaultError};
 
 /// How a job, or one slice of it, ended. The answer itself stays inside the job until
@@ -50,6 +52,14 @@ pub(super) enum Job {
     Sync(Option<Reply<(), VaultError>>),
     /// Copy the log into the main file; without an asker it is the background's.
     Checkpoint { truncate: bool, reply: Option<Reply<(), VaultError>> },
+    /// A step of copying into another file.
+    Copy(CopyStep),
+    /// What would a sync have to make durable?
+    SyncPoint(Reply<Option<SyncPoint>, VaultError>),
+    /// That was made durable.
+    Reached(SyncPoint, Reply<(), VaultError>),
+    /// A bulk job began or ended.
+    Tune,
     /// Close if nothing happened for the idle time.
     Idle,
     /// Close for good.
@@ -64,11 +74,18 @@ impl Job {
             Self::Write { job, .. } => job.finish(Err(error)),
             Self::Open(reply)
             | Self::Sync(Some(reply))
-            | Self::Checkpoint { reply: Some(reply), .. } => reply.send(Err(error)),
+            | Self::Checkpoint { reply: Some(reply), .. }
+            | Self::Reached(_, reply)
+            | Self::Copy(CopyStep::Begin(_, reply)) => reply.send(Err(error)),
+            Self::SyncPoint(reply) => reply.send(Err(error)),
+            Self::Copy(CopyStep::Advance(reply)) => reply.send(Err(error)),
+            Self::Copy(CopyStep::Complete(reply)) => reply.send(Err(error)),
             // Closing what is closed is done.
             Self::Close(Some(reply)) => reply.send(Ok(())),
             Self::Sync(None)
             | Self::Checkpoint { reply: None, .. }
+            | Self::Copy(CopyStep::Cancel(_))
+            | Self::Tune
             | Self::Idle
             | Self::Close(None) => {}
         }

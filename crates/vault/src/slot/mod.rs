@@ -7,16 +7,25 @@
 //!
 //! Data that makes no sense is [`SlotError::Malformed`], never a panic.
 
+mod organisation;
 mod password;
+mod scram;
 mod server;
 mod token;
 
 use std::fmt;
 
+pub use organisation::{
+    OrganisationKey, open_organisation, organisation, organisation_fingerprint,
+};
 pub use password::{Argon2Cost, dummy_password_work, open_password, password, password_cost};
+pub use scram::{
+    Proven, SCRAM_ITERATIONS, SCRAM_SALT, dummy_scram_work, open_scram, scram_parameters,
+};
 pub use server::{open_server, server};
 pub use token::{
-    AppPassword, RecoveryKey, app_password, open_app_password, open_recovery, recovery,
+    AppPassword, RecoveryKey, app_password, app_password_with_scram, open_app_password,
+    open_recovery, recovery,
 };
 
 use crate::{AccountId, AccountKey, Key, OpenError};
@@ -32,6 +41,8 @@ pub enum SlotKind {
     Recovery,
     /// The server's own key: a server-held account.
     Server,
+    /// The organisation's public key, whose private half is kept elsewhere.
+    Organisation,
 }
 
 impl SlotKind {
@@ -42,12 +53,14 @@ impl SlotKind {
             SlotKind::AppPassword => 2,
             SlotKind::Recovery => 3,
             SlotKind::Server => 4,
+            SlotKind::Organisation => 5,
         }
     }
 
     /// The kind that a number stands for.
     pub fn from_code(code: u8) -> Option<Self> {
-        [SlotKind::Password, SlotKind::AppPassword, SlotKind::Recovery, SlotKind::Server]
+        use SlotKind::{AppPassword, Organisation, Password, Recovery, Server};
+        [Password, AppPassword, Recovery, Server, Organisation]
             .into_iter()
             .find(|kind| kind.code() == code)
     }

@@ -34,6 +34,10 @@ impl Case {
                 (text.to_string(), slot)
             }
             SlotKind::Server => (String::new(), server(account, 5, &key, &server_key())),
+            SlotKind::Organisation => {
+                let (text, public) = OrganisationKey::generate();
+                (text.to_string(), organisation(account, 5, &key, &public).unwrap())
+            }
         };
         assert_eq!((slot.id, slot.kind), (5, kind));
         Self { account, key, slot, text }
@@ -46,6 +50,7 @@ fn open(account: AccountId, slot: &Slot, kind: SlotKind, text: &str) -> Result<K
         SlotKind::AppPassword => open_app_password(account, slot, text),
         SlotKind::Recovery => open_recovery(account, slot, text),
         SlotKind::Server => open_server(account, slot, &server_key()),
+        SlotKind::Organisation => open_organisation(account, slot, text),
     }
     .map(|key| key.0)
 }
@@ -58,11 +63,12 @@ const FAST: [SlotKind; 3] = [SlotKind::AppPassword, SlotKind::Recovery, SlotKind
 #[test]
 fn kinds_have_stable_codes() {
     assert_eq!(KINDS.map(SlotKind::code), [1, 2, 3, 4]);
+    assert_eq!(SlotKind::from_code(5), Some(SlotKind::Organisation));
     for kind in KINDS {
         assert_eq!(SlotKind::from_code(kind.code()), Some(kind));
     }
     assert_eq!(SlotKind::from_code(0), None);
-    assert_eq!(SlotKind::from_code(5), None);
+    assert_eq!(SlotKind::from_code(6), None);
 }
 
 #[test]

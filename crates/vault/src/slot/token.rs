@@ -1,20 +1,22 @@
-//! Generated secrets: app passwords and recovery keys.
+//! Generated secrets: app passwords, recovery keys, and the text of the organisation's private key.
 //!
 //! Their text names its kind by a prefix and its slot by number, and ends in a checksum: so a
 //! typing mistake is told from a wrong secret, a person's password never tries these slots, and
 //! nobody's Argon2 runs for them. The secret is random, so one round of HKDF serves as KDF.
 //!
-//! Text: `llap-` or `llrk-`, then in Crockford's base 32, lower case, in groups of four: slot id
+//! Text: `llap-`, `llrk-` or `llok-`, then in Crockford's base 32, lower case, in groups of four: slot id
 //! (1 to 4 octets, big-endian, no leading zero but for slot 0), secret (16 or 32), the first 3
 //! octets of a SHA-256. It is read in either case, with or without hyphens and spaces, and with
 //! `o`, `i`, `l` for `0`, `1`, `1`.
 //!
-//! Data: version (1 octet, 1), method (1 octet: 1, HKDF-SHA256), sealed key (72).
+//! Data: version (1 octet, 1), method (1 octet: 1, HKDF-SHA256), sealed key (72). App passwords that log in by SCRAM too
+//! have version 2, see `scram`. The organisation's slot has its own form, see `organisation`; the slot number in its
+//! key's text is 0 and says nothing.
 
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Slot, SlotError, SlotKind, body, unwrap, wrap};
+use super::{Slot, SlotError, SlotKind, body, scram, unwrap, wrap};
 use crate::key::random_fill;
 use crate::{AccountId, AccountKey, Key, OpenError};
 
@@ -23,8 +25,8 @@ const HKDF_SHA256: u8 = 1;
 const CHECKSUM_LEN: usize = 3;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
-/// One of the two kinds of text.
-struct Shape {
+/// One of the kinds of text.
+pub(super) struct Shape {
     kind: SlotKind,
     prefix: &'static str,
     /// Octets of the secret.
@@ -34,6 +36,8 @@ struct Shape {
 
 const APP_PASSWORD: Shape =
     Shape { kind: SlotKind::AppPassword, prefix: "llap-", secret: 16, label: "app password slot" };
+pub(super) const ORGANISATION: Shape =
+    Shape { kind: SlotKind::Organisation, prefix: "llok-", secret: 32, label: "" };
 const RECOVERY: Shape =
     Shape { kind: SlotKind::Recovery, prefix: "llrk-", secret: 32, label: "recovery slot" };
 
@@ -68,7 +72,23 @@ pub fn app_password(
     APP_PASSWORD.make(account, id, account_key)
 }
 
-/// Opens an app password's slot.
+/// Makes an app password that logs in by SCRAM too: its text, to be shown once, and its slot. `salt` is the same for all
+/// app passwords of an account. Takes a millisecond or two.
+pub fn app_password_with_scram(
+    account: AccountId,
+    id: u32,
+    account_key: &AccountKey,
+    salt: &[u8; scram::SCRAM_SALT],
+) -> (Zeroizing<String>, Slot) {
+    let mut octets = Zeroizing::new(vec![0; APP_PASSWORD.secret]);
+    random_fill(&mut octets);
+    let text = APP_PASSWORD.encode(id, &octets);
+    let secret = APP_PASSWORD.wrapping(account, id, &octets);
+    let slot = scram::make(account, id, &text, &secret, salt, account_key);
+    (text, slot)
+}
+
+/// Opens an app password's slot, whether it has SCRAM data or not.
 ///
 /// # Errors
 /// [`SlotError::Wrong`] for any text that is not this slot's; [`SlotError::Malformed`] and
@@ -78,6 +98,12 @@ pub fn open_app_password(
     slot: &Slot,
     text: &str,
 ) -> Result<AccountKey, SlotError> {
+    if slot.kind == SlotKind::AppPassword && slot.data.first() == Some(&scram::VERSION) {
+        let token = APP_PASSWORD.decode(text).filter(|token| token.slot == slot.id);
+        let octets = token.ok_or(SlotError::Wrong)?.secret;
+        let secret = APP_PASSWORD.wrapping(account, slot.id, &octets);
+        return scram::open_secret(account, slot, &secret);
+    }
     APP_PASSWORD.open(account, slot, text)
 }
 
@@ -136,7 +162,12 @@ impl Shape {
         Key::derive_from(secret, self.label, &context)
     }
 
-    fn encode(&self, id: u32, secret: &[u8]) -> Zeroizing<String> {
+    /// The secret in a text.
+    pub(super) fn secret(&self, text: &str) -> Option<Zeroizing<Vec<u8>>> {
+        self.decode(text).map(|token| token.secret)
+    }
+
+    pub(super) fn encode(&self, id: u32, secret: &[u8]) -> Zeroizing<String> {
         let id = id.to_be_bytes();
         let leading = id.iter().take(3).take_while(|octet| **octet == 0).count();
         // With room for all from the start: growing would leave copies behind.

@@ -13,7 +13,7 @@ use crate::VaultError;
 use crate::key::FileKeys;
 use crate::storage::{OpenMode, Storage};
 
-use super::{Attached, PAGE_SIZE, RESERVED, Stage, beside, fault};
+use super::{Attached, PAGE_SIZE, RESERVED, Stage, beside, copy, fault};
 
 /// Makes the database at `path` if there is none: no tables but the vault's own, in WAL
 /// mode, on disk when this returns.
@@ -34,13 +34,14 @@ pub(crate) fn if_missing(
         // Somebody took the main file away from its log.
         return Err(VaultError::Damaged { file: path.to_owned(), page: 0 });
     }
-    let unfinished = beside(path, ".new");
+    let unfinished = copy::unfinished(path);
+    // First its own: what a copying under way writes is no leftover.
+    let file = Attached::attach_at(storage, &unfinished, keys, Stage::New)?;
     for leftover in [&unfinished, &beside(&unfinished, "-wal")] {
         if storage.exists(leftover)? {
             storage.delete(leftover)?;
         }
     }
-    let file = Attached::attach_at(storage, &unfinished, keys, Stage::New)?;
     let conn = file.connect()?;
     fill(&conn)?;
     conn.close().map_err(|(_, error)| VaultError::from(error))?;

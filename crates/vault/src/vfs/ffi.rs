@@ -3,10 +3,12 @@
 //! Each function turns pointers into slices, calls the safe code of its neighbours, and
 //! answers a result code. None lets a panic out: it would have to unwind through SQLite.
 
-// SQLite's interface is C: it cannot be implemented without raw pointers. This is the
-// only module of the workspace that may use them.
+// SQLite's interface is C: it cannot be implemented without raw pointers. Beside `wipe`,
+// which is an allocator, this is the only module of the workspace that may use them.
 #![allow(unsafe_code)]
 
+mod backup;
+mod memory;
 mod methods;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -25,6 +27,9 @@ use super::log_file::LogFile;
 use super::main_file::MainFile;
 use super::memory_file::MemoryFile;
 use super::{Entry, NAME, Stage, entry, fault};
+
+pub(crate) use self::backup::{Backup, Extent};
+pub use self::memory::wipe_freed_sqlite_memory;
 
 /// What SQLite allocates for an open file. `base` comes first, as its C code expects.
 #[repr(C)]
@@ -55,6 +60,9 @@ enum Name {
 pub(super) fn register() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        if cfg!(feature = "bench-plain") {
+            tracing::error!("NOTHING IS ENCRYPTED: this build is for benchmarks alone");
+        }
         let vfs = Box::leak(Box::new(sqlite3_vfs {
             iVersion: 2,
             szOsFile: size_of::<Handle>() as c_int,
@@ -166,7 +174,7 @@ fn open(name: Option<Name>, flags: c_int) -> Result<File, c_int> {
             open_main(entry(token).ok_or(ffi::SQLITE_CANTOPEN)?).map(File::Main)
         }
         (Some(Name::Log(token)), ffi::SQLITE_OPEN_WAL) => {
-            open_log(entry(token).ok_or(ffi::SQLITE_CANTOPEN)?).map(File::Log)
+            open_log(entry(token).ok_or(ffi::SQLITE_CANTOPEN)?)
         }
         (Some(Name::Journal(token)), ffi::SQLITE_OPEN_MAIN_JOURNAL) => match entry(token) {
             Some(entry) if entry.stage == Stage::New => Ok(File::Memory(MemoryFile::default())),
@@ -186,7 +194,7 @@ fn open(name: Option<Name>, flags: c_int) -> Result<File, c_int> {
 fn open_main(entry: Arc<Entry>) -> Result<MainFile, c_int> {
     let mode = match entry.stage {
         Stage::New => OpenMode::Create,
-        Stage::Settled => OpenMode::Existing,
+        Stage::Settled | Stage::ReadOnly => OpenMode::Existing,
     };
     if std::mem::replace(&mut lock(&entry.shared).main_open, true) {
         // One connection a file: there are no locks between them.
@@ -201,8 +209,12 @@ fn open_main(entry: Arc<Entry>) -> Result<MainFile, c_int> {
     }
 }
 
-fn open_log(entry: Arc<Entry>) -> Result<LogFile, c_int> {
-    match entry.storage.open(&entry.log_path, OpenMode::Create) {
+fn open_log(entry: Arc<Entry>) -> Result<File, c_int> {
+    let mode = match entry.stage {
+        Stage::New | Stage::Settled => OpenMode::Create,
+        Stage::ReadOnly => OpenMode::Existing,
+    };
+    match entry.storage.open(&entry.log_path, mode) {
         Ok(file) => {
             let mut shared = lock(&entry.shared);
             shared.log = Some(Arc::clone(&file));
@@ -210,7 +222,13 @@ fn open_log(entry: Arc<Entry>) -> Result<LogFile, c_int> {
             // that never got to sync the folder.
             shared.log_is_new = true;
             drop(shared);
-            Ok(LogFile::open(entry, file))
+            Ok(File::Log(LogFile::open(entry, file)))
+        }
+        // SQLite wants a log to read, and an empty one will do.
+        Err(error)
+            if entry.stage == Stage::ReadOnly && error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(File::Memory(MemoryFile::default()))
         }
         Err(error) => Err(fault::io(&entry.log_path, &error, ffi::SQLITE_CANTOPEN)),
     }

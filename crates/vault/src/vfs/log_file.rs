@@ -13,10 +13,12 @@ use zeroize::Zeroizing;
 use crate::pool::lock;
 use crate::storage::StorageFile;
 
-use super::cipher::Place;
-use super::main_file::{Scratch, is_zero, with_scratch};
+use super::batch::{Batch, Outcome};
+use super::cipher::{Place, Unauthentic};
+use super::main_file::{Scratch, is_zero, read_all, with_scratch};
 use super::{
-    Entry, FRAME, FRAME_HEADER, LOG_HEADER, LogPosition, PAGE_SIZE, USABLE, fault, frame_offset,
+    Entry, FRAME, FRAME_HEADER, LOG_HEADER, LogPosition, PAGE_SIZE, Stage, USABLE, fault,
+    frame_offset,
 };
 
 /// Octets of a frame in the clear.
@@ -30,6 +32,11 @@ pub(super) struct LogFile {
     phase: Phase,
     /// A header whose page has not come yet.
     pending: Option<(u32, [u8; FRAME_HEADER])>,
+    /// Frames that are not written yet.
+    batch: Batch,
+    /// From this frame on, frames of the transaction under way were not written, and SQLite
+    /// was told of it when it did something else, so that it may not know which.
+    lost_from: Option<u32>,
     /// The frame just read whole, while writing: a header alone is about to be put on it.
     whole: Option<(u32, Box<Zeroizing<[u8; PLAIN]>>)>,
 }
@@ -51,7 +58,16 @@ enum Part {
 
 impl LogFile {
     pub(super) fn open(entry: Arc<Entry>, file: Arc<dyn StorageFile>) -> Self {
-        Self { entry, file, salts: None, phase: Phase::Reading, pending: None, whole: None }
+        Self {
+            entry,
+            file,
+            salts: None,
+            phase: Phase::Reading,
+            pending: None,
+            batch: Batch::default(),
+            lost_from: None,
+            whole: None,
+        }
     }
 
     pub(super) fn read(&mut self, buf: &mut [u8], offset: u64) -> Result<(), i32> {
@@ -64,6 +80,7 @@ impl LogFile {
     }
 
     pub(super) fn write(&mut self, buf: &[u8], offset: u64) -> Result<(), i32> {
+        self.entry.may_write()?;
         let part = part(offset, buf.len());
         match part {
             Some(Part::Header(range)) if range == (0..LOG_HEADER) => {
@@ -87,7 +104,9 @@ impl LogFile {
     }
 
     pub(super) fn truncate(&mut self, len: u64) -> Result<(), i32> {
+        self.entry.may_write()?;
         self.flush()?;
+        self.write_batch()?;
         self.whole = None;
         self.file
             .truncate(len)
@@ -101,12 +120,14 @@ impl LogFile {
 
     pub(super) fn sync(&mut self) -> Result<(), i32> {
         self.flush()?;
+        self.write_batch()?;
         self.entry
             .sync_log(self.file.as_ref())
             .map_err(|error| fault::io(&self.entry.log_path, &error, ffi::SQLITE_IOERR_FSYNC))
     }
 
     pub(super) fn len(&mut self) -> Result<u64, i32> {
+        self.write_batch()?;
         self.file
             .len()
             .map_err(|error| fault::io(&self.entry.log_path, &error, ffi::SQLITE_IOERR_FSTAT))
@@ -124,11 +145,41 @@ impl LogFile {
         if !is_log_header(buf) && self.len()? >= (LOG_HEADER + FRAME) as u64 {
             // SQLite would take it for an empty log and drop what is committed there. A
             // header is synced before any frame follows it: no power cut does this.
-            buf.fill(0);
-            return Err(fault::damaged(&self.entry.log_path, 0));
+            let damaged = fault::damaged(&self.entry.log_path, 0);
+            if self.entry.stage == Stage::Settled {
+                buf.fill(0);
+                return Err(damaged);
+            }
+            if !self.mend(buf)? {
+                tracing::error!(file = %self.entry.log_path.display(), "read without its log");
+                // Zeros are no header: SQLite takes the log for an empty one.
+                buf.fill(0);
+                return Ok(());
+            }
         }
         self.know_salts(buf);
         Ok(())
+    }
+
+    /// Finds the header that this one was before one octet of it was changed: its checksum
+    /// is right, and the first frame opens with its salts.
+    fn mend(&mut self, header: &mut [u8]) -> Result<bool, i32> {
+        let mut plain = Zeroizing::new([0; PLAIN]);
+        for at in 0..header.len() {
+            let found = header[at];
+            for octet in 0..=u8::MAX {
+                header[at] = octet;
+                if is_log_header(header) {
+                    self.know_salts(header);
+                    if self.open_frame(1, plain.as_mut_slice())? == Opened::Authentic {
+                        return Ok(true);
+                    }
+                }
+            }
+            header[at] = found;
+        }
+        self.salts = None;
+        Ok(false)
     }
 
     fn know_salts(&mut self, header: &[u8]) {
@@ -183,7 +234,9 @@ impl LogFile {
     }
 
     fn write_log_header(&mut self, header: &[u8]) -> Result<(), i32> {
+        self.write_batch()?;
         self.whole = None;
+        self.lost_from = None;
         self.phase = Phase::Writing;
         self.file.write_at(header, 0).map_err(|error| self.write_error(&error))?;
         self.know_salts(header);
@@ -193,9 +246,8 @@ impl LogFile {
     fn write_frame_header(&mut self, frame: u32, header: [u8; FRAME_HEADER]) -> Result<(), i32> {
         match self.whole.take() {
             // The frame was just read: so this header is for the page that is there.
-            Some((whole, mut plain)) if whole == frame => {
-                plain[..FRAME_HEADER].copy_from_slice(&header);
-                self.put(frame, plain.as_slice())
+            Some((whole, plain)) if whole == frame => {
+                self.put_again(frame, &header, plain.as_slice())
             }
             _ => {
                 self.pending = Some((frame, header));
@@ -211,17 +263,17 @@ impl LogFile {
         }
         self.whole = None;
         let header = match self.pending.take() {
-            Some((pending, header)) if pending == frame => Ok(header),
+            Some((pending, header)) if pending == frame => {
+                // SQLite went back to a frame before the lost ones: none of them counts.
+                self.lost_from = self.lost_from.filter(|lost| *lost < frame);
+                Ok(header)
+            }
             other => {
                 self.pending = other;
                 self.flush().and_then(|()| self.header_on_disk(frame))
             }
         }?;
-        with_scratch(|Scratch { sealed, .. }| {
-            sealed[..FRAME_HEADER].copy_from_slice(&header);
-            sealed[FRAME_HEADER..].copy_from_slice(page);
-            self.seal_and_write(frame, sealed)
-        })?;
+        self.put(frame, &header, page)?;
         self.note_commit(frame, &header);
         Ok(())
     }
@@ -233,8 +285,7 @@ impl LogFile {
         if self.open_frame(frame, plain.as_mut_slice())? != Opened::Authentic {
             return Err(fault::damaged(&self.entry.log_path, frame));
         }
-        plain[..FRAME_HEADER].copy_from_slice(&header);
-        self.put(frame, plain.as_slice())
+        self.put_again(frame, &header, plain.as_slice())
     }
 
     fn header_on_disk(&mut self, frame: u32) -> Result<[u8; FRAME_HEADER], i32> {
@@ -243,35 +294,73 @@ impl LogFile {
         Ok(header)
     }
 
-    /// Seals a frame and writes it.
-    fn put(&mut self, frame: u32, plain: &[u8]) -> Result<(), i32> {
-        with_scratch(|Scratch { sealed, .. }| {
-            sealed[..PLAIN].copy_from_slice(plain);
-            self.seal_and_write(frame, sealed)
-        })
-    }
-
-    fn seal_and_write(&mut self, frame: u32, sealed: &mut [u8; FRAME]) -> Result<(), i32> {
+    /// Puts a frame into the batch.
+    fn put(&mut self, frame: u32, header: &[u8; FRAME_HEADER], page: &[u8]) -> Result<(), i32> {
         self.phase = Phase::Writing;
-        let salts = self.salts.ok_or(ffi::SQLITE_IOERR_WRITE)?;
-        if self.entry.cipher.seal(Place::Log { salts, frame }, sealed).is_err() {
-            sealed.fill(0);
-            return Err(ffi::SQLITE_IOERR_WRITE);
+        if !self.batch.takes(frame) {
+            self.write_batch()?;
         }
-        self.file.write_at(sealed, frame_offset(frame)).map_err(|error| self.write_error(&error))
+        self.is_there(frame)?;
+        self.batch.add(frame, header, page);
+        // Also when its header comes again, with the last of the new checksums.
+        if is_commit(header) { self.write_batch() } else { Ok(()) }
     }
 
-    fn open_frame(&self, frame: u32, plain: &mut [u8]) -> Result<Opened, i32> {
+    /// [`LogFile::put`] with a new header on the frame that was read.
+    fn put_again(
+        &mut self,
+        frame: u32,
+        header: &[u8; FRAME_HEADER],
+        plain: &[u8],
+    ) -> Result<(), i32> {
+        let mut page = Zeroizing::new([0; PAGE_SIZE]);
+        page[..USABLE].copy_from_slice(&plain[FRAME_HEADER..]);
+        self.put(frame, header, page.as_slice())
+    }
+
+    /// Seals the frames that wait, and writes them.
+    fn write_batch(&mut self) -> Result<(), i32> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let salts = self.salts.ok_or(Unauthentic);
+        let (outcome, written) =
+            match salts.and_then(|salts| self.batch.seal(&self.entry.cipher, salts)) {
+                Ok((first, octets)) => {
+                    let written = self.file.write_at(octets, frame_offset(first));
+                    (Outcome::Sealed, written.map_err(|error| self.write_error(&error)))
+                }
+                Err(Unauthentic) => (Outcome::GivenUp, Err(ffi::SQLITE_IOERR_WRITE)),
+            };
+        if written.is_err() {
+            self.lost_from = Some(self.batch.first());
+        }
+        self.batch.clear(outcome);
+        written
+    }
+
+    /// An error if `frame` or one before it was lost: a transaction with a hole in it must
+    /// not be committed, nor the hole be taken for damage.
+    fn is_there(&self, frame: u32) -> Result<(), i32> {
+        match self.lost_from {
+            Some(lost) if lost <= frame => Err(ffi::SQLITE_IOERR_WRITE),
+            _ => Ok(()),
+        }
+    }
+
+    fn open_frame(&mut self, frame: u32, plain: &mut [u8]) -> Result<Opened, i32> {
         with_scratch(|Scratch { sealed, .. }| self.open_with(frame, sealed, plain))
     }
 
     fn open_with(
-        &self,
+        &mut self,
         frame: u32,
         sealed: &mut [u8; FRAME],
         plain: &mut [u8],
     ) -> Result<Opened, i32> {
-        if self.read_at(sealed, frame_offset(frame))? < FRAME {
+        let read = self.read_at(sealed, frame_offset(frame))?;
+        self.is_there(frame)?;
+        if read < FRAME {
             return Ok(Opened::Missing);
         }
         let Some(salts) = self.salts else { return Ok(Opened::Unauthentic) };
@@ -281,17 +370,17 @@ impl LogFile {
         })
     }
 
-    /// A header with the database's size in pages ends a transaction.
     fn note_commit(&self, frame: u32, header: &[u8]) {
-        if header[4..8] != [0; 4] {
+        if is_commit(header) {
             let mut shared = lock(&self.entry.shared);
             shared.position.frames = frame;
             shared.commits += 1;
         }
     }
 
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> Result<usize, i32> {
-        self.file.read_at(buf, offset).map_err(|error| {
+    fn read_at(&mut self, buf: &mut [u8], offset: u64) -> Result<usize, i32> {
+        self.write_batch()?;
+        read_all(self.file.as_ref(), buf, offset).map_err(|error| {
             buf.fill(0);
             fault::io(&self.entry.log_path, &error, ffi::SQLITE_IOERR_READ)
         })
@@ -304,7 +393,7 @@ impl LogFile {
 
 impl Drop for LogFile {
     fn drop(&mut self) {
-        if self.flush().is_err() {
+        if self.flush().and_then(|()| self.write_batch()).is_err() {
             tracing::error!(file = %self.entry.log_path.display(), "a frame was lost at closing");
         }
         lock(&self.entry.shared).log = None;
@@ -317,6 +406,11 @@ enum Opened {
     Unauthentic,
     /// The file ends before the frame does.
     Missing,
+}
+
+/// A header with the database's size in pages ends a transaction.
+fn is_commit(header: &[u8]) -> bool {
+    header[4..8] != [0; 4]
 }
 
 fn part(offset: u64, len: usize) -> Option<Part> {
@@ -334,7 +428,7 @@ fn part(offset: u64, len: usize) -> Option<Part> {
 
 /// Whether SQLite would take these 32 octets for the header of a log of ours: magic
 /// number, format version, page size, and the checksum (wal.c, `walIndexRecover`).
-fn is_log_header(header: &[u8]) -> bool {
+pub(super) fn is_log_header(header: &[u8]) -> bool {
     let word =
         |at: usize| -> [u8; 4] { [header[at], header[at + 1], header[at + 2], header[at + 3]] };
     let magic = u32::from_be_bytes(word(0));

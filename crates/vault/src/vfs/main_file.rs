@@ -1,6 +1,7 @@
 //! The main file of a database: pages, sealed one by one.
 
 use std::cell::RefCell;
+use std::io;
 use std::sync::Arc;
 
 use rusqlite::ffi;
@@ -55,7 +56,7 @@ impl MainFile {
         }
         with_scratch(|Scratch { sealed, plain }| {
             let sealed = &mut sealed[..PAGE_SIZE];
-            let read = self.file.read_at(sealed, start).map_err(|error| {
+            let read = read_all(self.file.as_ref(), sealed, start).map_err(|error| {
                 buf.fill(0);
                 fault::io(&self.entry.path, &error, ffi::SQLITE_IOERR_READ)
             })?;
@@ -82,6 +83,7 @@ impl MainFile {
 
     /// Writes a whole page; SQLite never writes less to a main file.
     pub(super) fn write(&self, buf: &[u8], offset: u64) -> Result<(), i32> {
+        self.entry.may_write()?;
         let page = page_to_write(buf, offset).ok_or_else(|| {
             tracing::error!(offset, length = buf.len(), "refused to write what is no page");
             ffi::SQLITE_IOERR_WRITE
@@ -100,6 +102,7 @@ impl MainFile {
     }
 
     pub(super) fn truncate(&self, len: u64) -> Result<(), i32> {
+        self.entry.may_write()?;
         self.file
             .truncate(len)
             .map_err(|error| fault::io(&self.entry.path, &error, ffi::SQLITE_IOERR_TRUNCATE))
@@ -123,6 +126,16 @@ impl Drop for MainFile {
     fn drop(&mut self) {
         lock(&self.entry.shared).main_open = false;
     }
+}
+
+/// Reads until `buf` is full or the file ends; the number of octets. Where fewer come
+/// although the file goes on, that is a failure and not the end.
+pub(super) fn read_all(file: &dyn StorageFile, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+    let read = file.read_at(buf, offset)?;
+    if read < buf.len() && file.len()? > offset.saturating_add(read as u64) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(read)
 }
 
 /// The number of the page that SQLite writes, if it is one.

@@ -4,9 +4,10 @@ use std::io;
 use std::path::Path;
 
 use crate::key::{FileKeys, Key};
-use crate::storage::{OpenMode, Storage};
+use crate::storage::{OpenMode, Storage, StorageFile};
 
 use super::cipher::{Cipher, Place};
+use super::log_file::is_log_header;
 use super::{FRAME, LOG_HEADER, PAGE_SIZE, beside, frame_offset};
 
 /// What a check of a file by its outer hashes found.
@@ -15,16 +16,31 @@ pub struct Verified {
     /// Whole pages in the main file.
     pub pages: u32,
     /// Whole frames at the start of its log. What follows is either older or was never
-    /// synced; the two cannot be told from damage.
+    /// synced, unless it stands in `damaged_frames`.
     pub frames: u32,
     /// Pages of the main file that are damaged, from 1.
     pub damaged: Vec<u32>,
+    /// Frames of the log (`-wal`), from 1, that are not whole although later ones of the
+    /// same log are; 0 stands for the log's header, without which no frame can be told.
+    ///
+    /// A log exists only where the last closing was not clean. There, frames that a power
+    /// cut kept from the disk look the same; they belong to nothing that was promised. A
+    /// damaged frame that is the last one cannot be told from the log's end.
+    pub damaged_frames: Vec<u32>,
 }
 
-/// Checks every page of the main file at `path` with its integrity key, and counts the
-/// whole frames of its log.
+impl Verified {
+    /// Whether no damage was found.
+    pub fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.damaged_frames.is_empty()
+    }
+}
+
+/// Checks every page of the main file at `path`, and every frame of its log, with its
+/// integrity key.
 ///
-/// It may run beside an open [`Database`](crate::Database): a page that fails is read once
+/// An older version of a page, put back in its place, is whole: the hash knows no time.
+/// It may run beside an open [`Database`](crate::Database): what fails is read once
 /// more, in case it was being written. It blocks, and reads the whole file.
 ///
 /// # Errors
@@ -36,43 +52,65 @@ pub fn verify_file(storage: &dyn Storage, path: &Path, integrity: &Key) -> io::R
     let mut found = Verified::default();
     let main = storage.open(path, OpenMode::Existing)?;
     let pages = main.len()?.div_ceil(PAGE_SIZE as u64);
-    let mut page_octets = vec![0; PAGE_SIZE];
+    let mut octets = vec![0; PAGE_SIZE];
     for page in 1..=u32::try_from(pages).unwrap_or(u32::MAX) {
         let offset = u64::from(page - 1) * PAGE_SIZE as u64;
-        let mut whole = || -> io::Result<bool> {
-            let read = main.read_at(&mut page_octets, offset)?;
-            Ok(read == PAGE_SIZE && cipher.is_whole(Place::Main { page }, &page_octets))
-        };
-        if whole()? || whole()? {
+        if is_whole(main.as_ref(), &cipher, Place::Main { page }, offset, &mut octets)? {
             found.pages += 1;
         } else if page != LOCK_PAGE {
             found.damaged.push(page);
         }
     }
-    found.frames = whole_frames(storage, &beside(path, "-wal"), &cipher)?;
+    let log = beside(path, "-wal");
+    if storage.exists(&log)? {
+        check_log(storage.open(&log, OpenMode::Existing)?.as_ref(), &cipher, &mut found)?;
+    }
     Ok(found)
 }
 
 /// SQLite never writes the page that holds the octet at 1 GiB, where its lock would be.
 const LOCK_PAGE: u32 = (0x4000_0000 / PAGE_SIZE) as u32 + 1;
 
-fn whole_frames(storage: &dyn Storage, log: &Path, cipher: &Cipher) -> io::Result<u32> {
-    if !storage.exists(log)? {
-        return Ok(0);
+fn is_whole(
+    file: &dyn StorageFile,
+    cipher: &Cipher,
+    place: Place,
+    offset: u64,
+    octets: &mut [u8],
+) -> io::Result<bool> {
+    for _ in 0..2 {
+        if file.read_at(octets, offset)? == octets.len() && cipher.is_whole(place, octets) {
+            return Ok(true);
+        }
     }
-    let log = storage.open(log, OpenMode::Existing)?;
+    Ok(false)
+}
+
+fn check_log(log: &dyn StorageFile, cipher: &Cipher, found: &mut Verified) -> io::Result<()> {
     let mut header = [0; LOG_HEADER];
-    if log.read_at(&mut header, 0)? < LOG_HEADER {
-        return Ok(0);
+    let read = log.read_at(&mut header, 0)?;
+    let length = log.len()?;
+    if read < LOG_HEADER || !is_log_header(&header) {
+        // As in reading it: a header is synced before any frame follows it.
+        if length >= (LOG_HEADER + FRAME) as u64 {
+            found.damaged_frames.push(0);
+        }
+        return Ok(());
     }
     let mut salts = [0; 8];
     salts.copy_from_slice(&header[16..24]);
+    let frames = length.saturating_sub(LOG_HEADER as u64) / FRAME as u64;
     let mut octets = vec![0; FRAME];
-    let mut frame = 1;
-    while log.read_at(&mut octets, frame_offset(frame))? == FRAME
-        && cipher.is_whole(Place::Log { salts, frame }, &octets)
-    {
-        frame += 1;
+    let mut broken = Vec::new();
+    for frame in 1..=u32::try_from(frames).unwrap_or(u32::MAX) {
+        let place = Place::Log { salts, frame };
+        if !is_whole(log, cipher, place, frame_offset(frame), &mut octets)? {
+            broken.push(frame);
+        } else if broken.is_empty() && found.damaged_frames.is_empty() {
+            found.frames = frame;
+        } else {
+            found.damaged_frames.append(&mut broken);
+        }
     }
-    Ok(frame - 1)
+    Ok(())
 }

@@ -242,3 +242,85 @@ async fn random_garbage_never_panics() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_can_be_read_of_a_damaged_file_is_read_and_nothing_is_written() {
+    let (world, path, rows) = closed().await;
+    let octets = world.octets(&path).unwrap();
+    let mut readable = 0;
+    for page in 1..=octets.len() / PAGE {
+        let left = world.copy();
+        let mut changed = octets.clone();
+        changed[(page - 1) * PAGE + 700] ^= 1;
+        left.set_octets(&path, changed.clone());
+        let pool = Pool::with_storage("test", 1, left.storage());
+        let database = match Database::open_read_only(&pool, spec(&path)).await {
+            Ok(database) => database,
+            Err(VaultError::Damaged { page: 1, .. }) if page == 1 => continue,
+            Err(other) => panic!("page {page}: {other}"),
+        };
+        let mut found = Vec::new();
+        for number in 0..20 {
+            let row = database
+                .read(move |conn| {
+                    let sql = "SELECT id, body FROM entry WHERE id = ?1";
+                    Ok(conn.query_row(sql, [number], |row| Ok((row.get(0)?, row.get(1)?)))?)
+                })
+                .await;
+            match row {
+                Ok(row) => found.push(row),
+                Err(VaultError::Damaged { file, page: named }) => {
+                    assert_eq!((file, named as usize), (path.clone(), page));
+                }
+                Err(other) => panic!("page {page}: {other}"),
+            }
+        }
+        assert!(found.iter().all(|row| rows.contains(row)), "page {page}");
+        readable += found.len();
+        let refused = insert(&database, 99, 10).await;
+        assert!(matches!(refused, Err(VaultError::ReadOnly)), "{refused:?}");
+        let job = |conn: &mut rusqlite::Connection| {
+            conn.execute("DELETE FROM entry", [])?;
+            Ok::<_, VaultError>(letterlock_vault::Slice::Done(()))
+        };
+        assert!(matches!(database.sliced(job).await, Err(VaultError::ReadOnly)));
+        assert!(matches!(database.checkpoint(true).await, Err(VaultError::ReadOnly)));
+        database.sync().await.unwrap();
+        database.close().await.unwrap();
+        assert_eq!((left.octets(&path), left.octets(&log_of(&path))), (Some(changed), None));
+    }
+    let all = 20 * (octets.len() / PAGE);
+    assert!(readable > all * 4 / 5, "{readable} of {all}");
+}
+
+#[tokio::test]
+async fn a_log_whose_header_is_damaged_can_still_be_read() {
+    let (world, path) = crashed().await;
+    let octets = world.octets(&log_of(&path)).unwrap();
+    let read_only = async |left: &World| {
+        let pool = Pool::with_storage("test", 1, left.storage());
+        let database = Database::open_read_only(&pool, spec(&path)).await.unwrap();
+        let rows = contents(&database).await;
+        database.close().await.unwrap();
+        rows
+    };
+    for at in 0..32 {
+        let left = world.copy();
+        let mut changed = octets.clone();
+        changed[at] ^= 0x10;
+        left.set_octets(&log_of(&path), changed.clone());
+        let rows = read_only(&left).await.unwrap();
+        assert!(rows.len() == 12 && is_prefix(&rows), "octet {at}: {} rows", rows.len());
+        assert_eq!(left.octets(&log_of(&path)), Some(changed));
+    }
+    // More than that cannot be mended: the main file alone is read, where the table is not
+    // yet.
+    let left = world.copy();
+    let mut changed = octets.clone();
+    changed[16..24].fill(0);
+    left.set_octets(&log_of(&path), changed);
+    let met = read_only(&left).await;
+    assert!(matches!(met, Err(VaultError::Sqlite(_))), "{met:?}");
+    // An intact one is read as ever, and what its damaged frames hide is missing.
+    assert_eq!(read_only(&world.copy()).await.unwrap().len(), 12);
+}

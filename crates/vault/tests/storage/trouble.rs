@@ -1,5 +1,6 @@
 //! Disks that are full, and disks that do not sync.
 
+use super::world::BadRead;
 use super::*;
 
 #[tokio::test]
@@ -241,4 +242,110 @@ async fn any_one_failure_of_the_disk_loses_nothing_that_was_promised() {
         moment += 1;
     }
     assert!(moment > 50, "{moment}");
+}
+
+/// The same work with every single read refused once, or cut short, in turn: it is an error
+/// and never the end of the data, and afterwards everything is there.
+#[tokio::test]
+async fn any_one_bad_read_is_an_error_and_loses_nothing() {
+    let origin = World::default();
+    let path = World::path();
+    let (_pool, database) = open(&origin, &path).await;
+    for number in 0..6 {
+        insert(&database, number, 25_000).await.unwrap();
+    }
+    database.checkpoint(false).await.unwrap();
+    for number in 6..9 {
+        insert(&database, number, 25_000).await.unwrap();
+    }
+    database.kill();
+    for kind in [BadRead::Refused, BadRead::Short] {
+        let mut met = 0;
+        for moment in 0.. {
+            let world = origin.copy();
+            world.bad_read_after(moment, kind);
+            let pool = Pool::with_storage("test", 1, world.storage());
+            let database = Database::new(&pool, spec(&path));
+            let mut expected: Vec<i64> = (0..9).collect();
+            for number in 9..12 {
+                match insert(&database, number, 25_000).await {
+                    Ok(()) => expected.push(number),
+                    Err(VaultError::Io(_)) => met += 1,
+                    Err(other) => panic!("{kind:?} {moment}: {other}"),
+                }
+                let read = database.read(|conn| {
+                    let mut statement = conn.prepare("SELECT id, body FROM entry ORDER BY id")?;
+                    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                    Ok(rows.collect::<Result<Vec<(i64, Vec<u8>)>, _>>()?)
+                });
+                match read.await {
+                    Ok(rows) => assert!(rows.iter().map(|row| row.0).eq(expected.clone())),
+                    Err(VaultError::Io(_)) => met += 1,
+                    Err(other) => panic!("{kind:?} {moment}: {other}"),
+                }
+                if number == 10 {
+                    match database.checkpoint(true).await {
+                        Ok(()) => {}
+                        Err(VaultError::Io(_)) => met += 1,
+                        Err(other) => panic!("{kind:?} {moment}: {other}"),
+                    }
+                }
+            }
+            let over = world.call_off_bad_read();
+            let rows = contents(&database).await.unwrap();
+            assert!(rows.iter().map(|row| row.0).eq(expected.clone()), "{kind:?} {moment}");
+            assert!(rows.iter().all(|(id, octets)| *octets == body(*id, 25_000)));
+            // And the next opening finds it so.
+            database.kill();
+            let database = Database::open(&pool, spec(&path)).await.unwrap();
+            assert_eq!(contents(&database).await.unwrap(), rows, "{kind:?} {moment}");
+            database.close().await.unwrap();
+            if over {
+                break;
+            }
+        }
+        assert!(met > 50, "{kind:?}: {met}");
+    }
+}
+
+/// A job that does not look at its own errors. SQLite may have ended its transaction at the
+/// first of them, and takes each statement for one of its own then; but what is there can
+/// be read ever after.
+#[tokio::test]
+async fn a_job_that_ignores_a_refused_write_leaves_no_hole_in_the_log() {
+    let mut failed = 0;
+    for moment in 0.. {
+        let world = World::default();
+        let path = World::path();
+        let (pool, database) = open(&world, &path).await;
+        insert(&database, 0, 25_000).await.unwrap();
+        database.read(|_| Ok::<_, VaultError>(())).await.unwrap();
+        world.fail_after(moment);
+        let outcome = database
+            .write(|tx| {
+                for number in 1..8_i64 {
+                    for length in [40_000, 20_000] {
+                        let sql = "INSERT OR REPLACE INTO entry VALUES (?1, ?2)";
+                        let _ = tx.execute(sql, (number, body(number, length)));
+                        let sum = "SELECT sum(length(body)) FROM entry";
+                        let _ = tx.query_row(sum, [], |_| Ok(()));
+                    }
+                }
+                Ok::<_, VaultError>(())
+            })
+            .await;
+        if world.failure_pending() {
+            break;
+        }
+        let rows = contents(&database).await.unwrap();
+        failed += u32::from(outcome.is_err());
+        assert!(rows.iter().all(|(id, octets)| *octets == body(*id, octets.len())));
+        insert(&database, 100, 9_000).await.unwrap();
+        let rows = contents(&database).await.unwrap();
+        database.kill();
+        let database = Database::open(&pool, spec(&path)).await.unwrap();
+        assert_eq!(contents(&database).await.unwrap(), rows, "moment {moment}");
+        database.close().await.unwrap();
+    }
+    assert!(failed > 20, "{failed}");
 }

@@ -58,6 +58,19 @@ struct State {
     failing_syncs: u32,
     /// Changes of any kind until one is refused.
     until_failure: Option<u64>,
+    /// Whether everything can be synced at once, and how often that was done.
+    whole_syncs: Option<u64>,
+    /// Reads and looks until one goes wrong, and how.
+    until_bad_read: Option<(u64, BadRead)>,
+}
+
+/// What becomes of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BadRead {
+    /// The disk says that it cannot.
+    Refused,
+    /// Fewer octets come than there are.
+    Short,
 }
 
 #[derive(Clone, Default)]
@@ -113,6 +126,27 @@ impl World {
     /// Refuses the change after the next `changes`; a write is then done by half.
     pub(crate) fn fail_after(&self, changes: u64) {
         self.state().until_failure = Some(changes);
+    }
+
+    /// Lets everything be synced at once.
+    pub(crate) fn as_one_filesystem(&self) {
+        self.state().whole_syncs = Some(0);
+    }
+
+    /// How often everything was synced at once.
+    pub(crate) fn whole_syncs(&self) -> u64 {
+        self.state().whole_syncs.unwrap_or(0)
+    }
+
+    /// Lets the read after the next `reads` go wrong; opening, looking for a file and for
+    /// its length count as reads.
+    pub(crate) fn bad_read_after(&self, reads: u64, kind: BadRead) {
+        self.state().until_bad_read = Some((reads, kind));
+    }
+
+    /// Whether the bad read asked for is still to come; it does not come any more.
+    pub(crate) fn call_off_bad_read(&self) -> bool {
+        self.state().until_bad_read.take().is_some()
     }
 
     /// Whether the failure asked for is still to come.
@@ -292,6 +326,23 @@ impl State {
         }
     }
 
+    /// Whether this read is the bad one.
+    fn is_bad_read(&mut self) -> Option<BadRead> {
+        let (reads, kind) = self.until_bad_read.take()?;
+        if reads == 0 {
+            return Some(kind);
+        }
+        self.until_bad_read = Some((reads - 1, kind));
+        None
+    }
+
+    fn may_look(&mut self) -> io::Result<()> {
+        match self.is_bad_read() {
+            Some(BadRead::Refused) => Err(io::Error::from_raw_os_error(5)),
+            Some(BadRead::Short) | None => Ok(()),
+        }
+    }
+
     fn may_sync(&mut self) -> io::Result<()> {
         self.may_change()?;
         if self.failing_syncs > 0 {
@@ -305,6 +356,7 @@ impl State {
 impl Storage for World {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
         let mut state = self.state();
+        state.may_look()?;
         if mode == OpenMode::Existing && !state.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -317,7 +369,9 @@ impl Storage for World {
     }
 
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        Ok(self.state().names.contains_key(path))
+        let mut state = self.state();
+        state.may_look()?;
+        Ok(state.names.contains_key(path))
     }
 
     fn delete(&self, path: &Path) -> io::Result<()> {
@@ -343,14 +397,35 @@ impl Storage for World {
         state.note(Op::SyncDir);
         Ok(())
     }
+
+    fn filesystem(&self, _path: &Path) -> Option<u64> {
+        self.state().whole_syncs.map(|_| 1)
+    }
+
+    fn sync_filesystem(&self, _path: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.may_sync()?;
+        state.whole_syncs = state.whole_syncs.map(|count| count + 1);
+        let files: Vec<u64> = state.files.keys().copied().collect();
+        files.into_iter().for_each(|id| state.note(Op::Sync(id)));
+        state.note(Op::SyncDir);
+        Ok(())
+    }
 }
 
 impl StorageFile for WorldFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let state = self.world.state();
+        let mut state = self.world.state();
+        let bad = state.is_bad_read();
+        if bad == Some(BadRead::Refused) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let file = &state.files[&self.id];
         let start = (offset as usize).min(file.len());
-        let found = &file[start..file.len().min(start + buf.len())];
+        let mut found = &file[start..file.len().min(start + buf.len())];
+        if bad == Some(BadRead::Short) {
+            found = &found[..found.len() / 2];
+        }
         buf[..found.len()].copy_from_slice(found);
         Ok(found.len())
     }
@@ -375,7 +450,9 @@ impl StorageFile for WorldFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.world.state().files[&self.id].len() as u64)
+        let mut state = self.world.state();
+        state.may_look()?;
+        Ok(state.files[&self.id].len() as u64)
     }
 
     fn sync(&self) -> io::Result<()> {

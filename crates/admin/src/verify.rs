@@ -1,0 +1,199 @@
+//! `verify`: whether everything on disk is what it should be.
+//!
+//! Server files are looked at from outside (the hash over each page) and inside (SQLite's own check, and whether they
+//! agree with each other). Of a locked mailbox only the outside can be seen; that it is, and how many pages are whole.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use letterlock_directory::{Account, KeyMode};
+use letterlock_vault::{AccountId, Disk, Key, SlotKind, slot, verify_file};
+
+use crate::progress::Reporter;
+use crate::{Admin, AdminError, Response, VerifiedRow};
+
+/// How many accounts with parked mail are asked for at once.
+const PAGE: u32 = 1000;
+
+impl Admin {
+    /// Carries out `verify`.
+    pub(crate) async fn verify(
+        &self,
+        address: Option<String>,
+        repair: bool,
+        reporter: &Reporter,
+    ) -> Result<Response, AdminError> {
+        let accounts: Vec<Arc<Account>> = match &address {
+            Some(address) => vec![self.find_account(address)?],
+            None => self.directory.snapshot().accounts().cloned().collect(),
+        };
+        let files: &[&str] = if address.is_none() { &["directory", "queue", "state"] } else { &[] };
+        let of = (files.len() + accounts.len()) as u64;
+        let mut rows = Vec::new();
+        for (done, name) in (0..).zip(files) {
+            reporter.tell(&format!("{name}.db"), done, of);
+            rows.push(self.verify_server_file(name, repair).await?);
+        }
+        if address.is_none() {
+            rows.extend(self.strange_folders().await?);
+        }
+        for (done, account) in (files.len() as u64..).zip(&accounts) {
+            reporter.tell(&account.address.to_string(), done, of);
+            rows.push(self.verify_account(account).await);
+        }
+        reporter.tell("", of, of);
+        Ok(Response::Verified(rows))
+    }
+
+    async fn verify_server_file(
+        &self,
+        name: &str,
+        repair: bool,
+    ) -> Result<VerifiedRow, AdminError> {
+        let file = format!("{name}.db");
+        let mut row = VerifiedRow::new(&file);
+        let key = self.server_key.file_keys(name).integrity;
+        outside(&mut row, self.data_dir.join(&file), key).await;
+        let inside = match name {
+            "directory" => self.directory.verify().await.map_err(|error| error.to_string()),
+            "queue" => self.queue.verify().await.map_err(|error| error.to_string()),
+            _ => self.state.verify().await.map_err(|error| error.to_string()),
+        };
+        match inside {
+            Ok(found) => row.found.extend(found),
+            Err(error) => row.found.push(format!("cannot be read: {error}")),
+        }
+        if !row.found.is_empty() {
+            row.advice = Some(format!("restore {file} from a backup"));
+        }
+        if name == "queue" {
+            self.verify_parked(&mut row, repair).await?;
+        }
+        Ok(row)
+    }
+
+    /// Mail that waits for accounts that are no more can be opened by nobody.
+    async fn verify_parked(&self, row: &mut VerifiedRow, repair: bool) -> Result<(), AdminError> {
+        let mut after = None;
+        loop {
+            let page = self.queue.parked_accounts(after, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(*last);
+            for account in page {
+                if self.directory.snapshot().account(account).is_some() {
+                    continue;
+                }
+                if repair {
+                    let count = self.queue.discard_account(account).await?;
+                    row.repaired.push(format!(
+                        "{count} messages for the removed account {account} are gone, whose key nobody has"
+                    ));
+                } else {
+                    row.found.push(format!("mail waits for {account}, which is no account"));
+                    row.advice.get_or_insert_with(|| "--repair discards it".to_owned());
+                }
+            }
+        }
+    }
+
+    /// Folders of accounts that the directory does not know.
+    async fn strange_folders(&self) -> Result<Vec<VerifiedRow>, AdminError> {
+        let folder = self.data_dir.join("accounts");
+        let listed = tokio::task::spawn_blocking(move || names(&folder)).await;
+        let listed =
+            listed.map_err(|_| AdminError::Failed("the server is shutting down".into()))?;
+        let snapshot = self.directory.snapshot();
+        let known: HashSet<String> =
+            snapshot.accounts().map(|account| account.id.to_string()).collect();
+        let strange = listed.into_iter().filter(|name| !known.contains(name));
+        Ok(strange
+            .map(|name| {
+                let mut row = VerifiedRow::new(&format!("accounts/{name}"));
+                row.found.push("belongs to no account".to_owned());
+                row.advice = Some(
+                    "nobody has a key to it; move it away, unless an older directory.db is to be restored"
+                        .to_owned(),
+                );
+                row
+            })
+            .collect())
+    }
+
+    async fn verify_account(&self, account: &Account) -> VerifiedRow {
+        let mut row = VerifiedRow::new(&account.address.to_string());
+        row.found.extend(self.slots_in_trouble(account));
+        let epoch = account.secrets.epoch;
+        let key = self.server_key.integrity_key(account.id, epoch);
+        outside(&mut row, mailbox_file(&self.data_dir, account.id, epoch), key).await;
+        if !row.found.is_empty() {
+            row.advice = Some(format!("restore {} from a backup", account.address));
+        }
+        match self.mailboxes.handle(account.id) {
+            None => row.not_checked = Some("locked".to_owned()),
+            Some(handle) => {
+                let mark = self.directory.snapshot().mark(account.id);
+                match handle.durable_points() {
+                    Ok(points) if points < mark => row.found.push(format!(
+                        "the file is older than it should be: {points} durable points of {mark}"
+                    )),
+                    Ok(_) => {}
+                    Err(_) => row.not_checked = Some("locked".to_owned()),
+                }
+            }
+        }
+        row
+    }
+
+    /// What can be said of an account's credentials without having one.
+    fn slots_in_trouble(&self, account: &Account) -> Vec<String> {
+        let mut found = Vec::new();
+        for slot in account.slots.iter().map(|named| &named.slot) {
+            let sound = match slot.kind {
+                SlotKind::Password => slot::password_cost(slot).is_ok(),
+                SlotKind::Server => slot::open_server(account.id, slot, &self.server_key)
+                    .is_ok_and(|key| {
+                        account.secrets.open(account.id, &key, &self.server_key).is_ok()
+                    }),
+                SlotKind::Organisation => slot::organisation_fingerprint(slot).is_some(),
+                // Their data is a sealed key and says nothing of itself.
+                SlotKind::AppPassword | SlotKind::Recovery => !slot.data.is_empty(),
+            };
+            if !sound {
+                found.push(format!("credential {} is damaged", slot.id));
+            }
+        }
+        let server = account.slots.iter().any(|named| named.slot.kind == SlotKind::Server);
+        if server != (account.mode == KeyMode::ServerHeld) {
+            found.push(format!("the keys are {}, the credentials are not", account.mode.as_str()));
+        }
+        found
+    }
+}
+
+/// Checks the hash of every page, without any key that reads them.
+async fn outside(row: &mut VerifiedRow, path: PathBuf, integrity: Key) {
+    let checked = tokio::task::spawn_blocking(move || verify_file(&Disk, &path, &integrity)).await;
+    match checked {
+        Ok(Ok(found)) => {
+            row.pages = u64::from(found.pages);
+            row.found.extend(found.damaged.iter().map(|page| format!("page {page} is damaged")));
+        }
+        Ok(Err(error)) => row.found.push(format!("cannot be read: {error}")),
+        Err(_) => row.not_checked = Some("the server is shutting down".to_owned()),
+    }
+}
+
+/// Where the mailbox of an epoch is.
+fn mailbox_file(data_dir: &Path, account: AccountId, epoch: u32) -> PathBuf {
+    let name = if epoch == 0 { "mailbox.db".to_owned() } else { format!("mailbox.{epoch}.db") };
+    data_dir.join("accounts").join(account.to_string()).join(name)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}

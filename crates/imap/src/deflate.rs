@@ -1,0 +1,173 @@
+//! COMPRESS=DEFLATE (RFC 4978): octets in, octets out; no I/O.
+//!
+//! What the client sends is inflated in pieces of at most the caller's buffer, so that a small packet which stands for very
+//! much never becomes it at once. What is sent is deflated from one flush to the next with a dictionary of its own: between
+//! answers a session keeps the client's window of 32 KiB and nothing for its own output.
+
+use std::io;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+/// How much room is made for output at a time.
+const ROOM: usize = 8 * 1024;
+
+/// Both directions of a connection that is compressed.
+pub(crate) struct Deflate {
+    inflate: Decompress,
+    /// What was received and is not inflated yet.
+    pending: Vec<u8>,
+    /// How much of `pending` is done.
+    done: usize,
+    /// The last piece filled the buffer: there may be more without more input.
+    more: bool,
+    /// Present while there is output that was not flushed.
+    deflate: Option<Compress>,
+}
+
+impl Deflate {
+    /// A connection on which nothing compressed was sent yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            inflate: Decompress::new(false),
+            pending: Vec::new(),
+            done: 0,
+            more: false,
+            deflate: None,
+        }
+    }
+
+    /// Whether [`Self::read`] can give anything without more input.
+    pub(crate) fn has_input(&self) -> bool {
+        self.more || self.done < self.pending.len()
+    }
+
+    /// Takes what the client sent. To be called when there is no input left.
+    pub(crate) fn receive(&mut self, octets: &[u8]) {
+        self.pending.clear();
+        self.pending.extend_from_slice(octets);
+        self.done = 0;
+    }
+
+    /// Inflates into `space`; answers how many octets. 0 says that more input is needed.
+    pub(crate) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
+        let status = self
+            .inflate
+            .decompress(&self.pending[self.done..], space, FlushDecompress::Sync)
+            .map_err(io::Error::other)?;
+        let taken = (self.inflate.total_in() - before_in) as usize;
+        let given = (self.inflate.total_out() - before_out) as usize;
+        self.done += taken;
+        self.more = given == space.len();
+        if status == Status::StreamEnd {
+            // The client ended its stream: there is nothing left to talk with.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if taken == 0 && given == 0 && self.done < self.pending.len() {
+            return Err(io::Error::other("the compressed data is malformed"));
+        }
+        if self.done == self.pending.len() && !self.more {
+            // An idle session keeps no buffer.
+            (self.pending, self.done) = (Vec::new(), 0);
+        }
+        Ok(given)
+    }
+
+    /// Deflates octets; some of it appears only with [`Self::flush`].
+    pub(crate) fn write(&mut self, octets: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        let deflate = self.deflate.get_or_insert_with(|| Compress::new(Compression::fast(), false));
+        let mut rest = octets;
+        while !rest.is_empty() {
+            out.reserve(ROOM);
+            let before = deflate.total_in();
+            deflate.compress_vec(rest, out, FlushCompress::None).map_err(io::Error::other)?;
+            rest = &rest[(deflate.total_in() - before) as usize..];
+        }
+        Ok(())
+    }
+
+    /// Whether there is output to be flushed.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.deflate.is_some()
+    }
+
+    /// Gives out everything that was written. What comes next refers to nothing before it.
+    pub(crate) fn flush(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+        let Some(mut deflate) = self.deflate.take() else { return Ok(()) };
+        loop {
+            out.reserve(ROOM);
+            deflate.compress_vec(&[], out, FlushCompress::Full).map_err(io::Error::other)?;
+            // Room was left: that was all.
+            if out.len() < out.capacity() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// All that a receiver with such a buffer makes of the octets.
+    fn inflated(octets: &[u8], packet: usize, buffer: usize) -> io::Result<Vec<u8>> {
+        let mut receiver = Deflate::new();
+        let mut text = Vec::new();
+        let mut space = vec![0; buffer];
+        for packet in octets.chunks(packet) {
+            receiver.receive(packet);
+            while receiver.has_input() {
+                let count = receiver.read(&mut space)?;
+                text.extend_from_slice(&space[..count]);
+            }
+        }
+        Ok(text)
+    }
+
+    #[test]
+    fn a_bomb_comes_in_pieces() {
+        let mut sender = Deflate::new();
+        let mut out = Vec::new();
+        sender.write(&vec![b'a'; 50 << 20], &mut out).unwrap();
+        sender.flush(&mut out).unwrap();
+        assert!(out.len() < 400_000);
+        let mut receiver = Deflate::new();
+        receiver.receive(&out);
+        let (mut total, mut space) = (0, vec![0; 16 * 1024]);
+        while receiver.has_input() {
+            total += receiver.read(&mut space).unwrap();
+        }
+        assert_eq!(total, 50 << 20);
+        assert!(receiver.pending.capacity() == 0 && !sender.is_dirty());
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        assert!(inflated(&[0xff; 40], 40, 100).is_err());
+        // The end of a stream is the end of the session.
+        assert!(inflated(&[3, 0], 2, 100).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_flushed_arrives_whole(
+            pieces in proptest::collection::vec(("[ab]{0,30}|.{0,30}", any::<bool>()), 0..40),
+            packet in 1usize..200,
+            buffer in 1usize..100,
+        ) {
+            let mut sender = Deflate::new();
+            let (mut out, mut sent) = (Vec::new(), Vec::new());
+            for (text, flush) in &pieces {
+                sender.write(text.as_bytes(), &mut out).unwrap();
+                sent.extend_from_slice(text.as_bytes());
+                if *flush {
+                    sender.flush(&mut out).unwrap();
+                    prop_assert_eq!(&inflated(&out, packet, buffer).unwrap(), &sent);
+                }
+            }
+            sender.flush(&mut out).unwrap();
+            prop_assert_eq!(inflated(&out, packet, buffer).unwrap(), sent);
+        }
+    }
+}

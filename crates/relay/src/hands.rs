@@ -1,0 +1,74 @@
+//! What is being carried, known to the relay's loop alone: rows leave it when their task has ended.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use letterlock_config::Outbound;
+use letterlock_queue::{RowId, Share};
+use tokio::task::{Id, JoinError, JoinSet};
+
+use crate::route;
+
+/// Recipients that are taken from the queue at once.
+pub(crate) const PAGE: usize = 256;
+/// Recipients in hand beyond which no more are taken.
+const IN_HAND: usize = 8_192;
+/// Recipients in hand for one destination: enough for all its connections, most of the time.
+const LANE: usize = 256;
+
+#[derive(Default)]
+pub(crate) struct Hands {
+    rows: HashSet<RowId>,
+    lanes: HashMap<String, usize>,
+    tasks: HashMap<Id, (String, Vec<RowId>)>,
+    pub(crate) join: JoinSet<()>,
+}
+
+impl Hands {
+    pub(crate) fn have_room(&self) -> bool {
+        self.rows.len() + PAGE <= IN_HAND
+    }
+
+    pub(crate) fn are_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// What may be taken besides.
+    pub(crate) fn share(&self, outbound: &Arc<Outbound>) -> Share {
+        let outbound = Arc::clone(outbound);
+        Share {
+            limit: PAGE,
+            lane: LANE,
+            lane_of: Arc::new(move |domain: &str| route::lane(domain, &outbound)),
+            in_hand: Arc::new(self.rows.clone()),
+            taken: self.lanes.clone(),
+        }
+    }
+
+    /// A task carries these rows.
+    pub(crate) fn hold(&mut self, lane: String, rows: Vec<RowId>, task: Id) {
+        self.rows.extend(&rows);
+        *self.lanes.entry(lane.clone()).or_default() += rows.len();
+        self.tasks.insert(task, (lane, rows));
+    }
+
+    pub(crate) fn finished(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let id = match ended {
+            Ok((id, ())) => id,
+            Err(error) => {
+                tracing::error!(%error, "a delivery ended without an outcome; it will be tried again");
+                error.id()
+            }
+        };
+        let Some((lane, rows)) = self.tasks.remove(&id) else { return };
+        for row in &rows {
+            self.rows.remove(row);
+        }
+        if let Some(count) = self.lanes.get_mut(&lane) {
+            *count = count.saturating_sub(rows.len());
+            if *count == 0 {
+                self.lanes.remove(&lane);
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a database costs: commits as a delivered message makes them, and reading.
+//!
+//! Times are processor time of the thread that runs the job, the kernel's share included, so
+//! that other load on the machine does not count; no queueing, no sync.
+//! `cargo bench -p letterlock-vault`. With `--features bench-plain`, the same without the
+//! cipher, for the ratio.
+
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use letterlock_vault::{Database, FileKeys, Hooks, Key, Pool, Slice, Spec, VaultError};
+
+const SCHEMA: &[&str] = &["CREATE TABLE entry (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
+     CREATE TABLE side (id INTEGER PRIMARY KEY, a INT, b TEXT);
+     CREATE INDEX side_a ON side (a)"];
+
+/// Processor time that this thread has had.
+fn on_processor() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+struct Bed {
+    _folder: tempfile::TempDir,
+    runtime: tokio::runtime::Runtime,
+    database: Database,
+}
+
+impl Bed {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let spec = Spec {
+            path: folder.path().join("bench.db"),
+            keys: FileKeys { page: Key::random(), integrity: Key::random() },
+            schema: SCHEMA,
+            cache_kib: 70,
+            idle_close: None,
+            hooks: Hooks::default(),
+        };
+        let pool = Pool::new("bench", 1);
+        let database = runtime.block_on(Database::open(&pool, spec)).expect("a database");
+        Self { _folder: folder, runtime, database }
+    }
+
+    /// The time that `count` calls of `work` take, outside of the log's copying.
+    fn time(
+        &self,
+        count: u64,
+        work: impl Fn(&mut rusqlite::Connection) -> rusqlite::Result<()> + Send + Clone + 'static,
+    ) -> Duration {
+        let mut spent = Duration::ZERO;
+        let mut left = count;
+        while left > 0 {
+            let batch = left.min(50);
+            let work = work.clone();
+            spent += self
+                .runtime
+                .block_on(self.database.sliced(move |conn| {
+                    let started = on_processor();
+                    for _ in 0..batch {
+                        work(conn)?;
+                    }
+                    Ok::<_, VaultError>(Slice::Done(on_processor().saturating_sub(started)))
+                }))
+                .expect("the job");
+            self.runtime.block_on(self.database.checkpoint(false)).expect("a checkpoint");
+            left -= batch;
+        }
+        spent
+    }
+}
+
+fn insert(length: usize) -> impl Fn(&mut rusqlite::Connection) -> rusqlite::Result<()> + Clone {
+    move |conn| {
+        let tx = conn.transaction()?;
+        let body = vec![0x5a_u8; length];
+        tx.prepare_cached("INSERT INTO entry (body) VALUES (?1)")?.execute([&body])?;
+        tx.prepare_cached("INSERT INTO side (a, b) VALUES (abs(random() % 100000), 'text')")?
+            .execute([])?;
+        tx.commit()
+    }
+}
+
+fn storage(c: &mut Criterion) {
+    let bed = Bed::new();
+    let mut group = c.benchmark_group("storage");
+    group.sample_size(30);
+    for (name, length) in [("commit of 5 KB", 5_000), ("commit of 60 KB", 60_000)] {
+        group.bench_function(name, |b| b.iter_custom(|count| bed.time(count, insert(length))));
+    }
+    let bed = Bed::new();
+    bed.time(4_000, insert(2_000));
+    group.bench_function("scan of 4,000 rows of 2 KB", |b| {
+        b.iter_custom(|count| {
+            bed.time(count, |conn| {
+                conn.query_row("SELECT sum(length(body) + id) FROM entry", [], |_| Ok(()))?;
+                conn.query_row("SELECT count(*) FROM entry WHERE body > x'60'", [], |_| Ok(()))
+            })
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, storage);
+criterion_main!(benches);
