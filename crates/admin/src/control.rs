@@ -95,7 +95,10 @@ async fn answer(mut stream: UnixStream, admin: &Admin) -> io::Result<()> {
             }
         }
     };
-    let answer = outcome.map_or_else(|error| Answer::Err(error.to_string()), Answer::Ok);
+    let answer = match outcome {
+        Ok(response) => Answer::Ok(Box::new(response)),
+        Err(error) => Answer::Err(error.to_string()),
+    };
     send(&mut write, &answer).await?;
     write.shutdown().await
 }
@@ -104,7 +107,7 @@ async fn answer(mut stream: UnixStream, admin: &Admin) -> io::Result<()> {
 #[derive(Serialize, Deserialize)]
 enum Answer {
     Progress(Progress),
-    Ok(Response),
+    Ok(Box<Response>),
     Err(String),
 }
 
@@ -143,7 +146,7 @@ pub async fn call_with(
         }
         match serde_json::from_str(&line)? {
             Answer::Progress(heard) => progress(heard),
-            Answer::Ok(response) => return Ok(Ok(response)),
+            Answer::Ok(response) => return Ok(Ok(*response)),
             Answer::Err(text) => return Ok(Err(text)),
         }
     }

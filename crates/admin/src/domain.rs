@@ -8,6 +8,7 @@ use letterlock_address::{Domain as DomainName, Mailbox};
 use letterlock_directory::{DkimAlgorithm, DkimKey, DkimPrivate, DkimState, Domain};
 use letterlock_dns::MxAnswer;
 use letterlock_sender_auth::{KeyAlgorithm, generate_key};
+use letterlock_transport_policy::OwnPolicy;
 
 use crate::{
     Admin, AdminError, Check, DnsRecord, DomainDetails, DomainRequest, DomainRow, Response,
@@ -142,6 +143,15 @@ impl Admin {
         records.extend(published.map(|key| {
             txt(format!("{}._domainkey.{name}.", key.selector), key.public_dns.clone())
         }));
+        if self.mta_sts.is_published() {
+            records.push(txt(format!("_mta-sts.{name}."), self.mta_sts.record()));
+            records.push(DnsRecord {
+                name: format!("{}.", OwnPolicy::host_of(name.as_str())),
+                kind: "CNAME".into(),
+                value: format!("{}.", self.hostname),
+                text: None,
+            });
+        }
         records
     }
 
@@ -150,6 +160,7 @@ impl Admin {
     async fn check(&self, domain: &Domain, record: &DnsRecord) -> Check {
         let owner = record.name.trim_end_matches('.');
         let (ok, finding) = match record.text.as_deref() {
+            None if record.kind == "CNAME" => self.check_host(owner).await,
             None => self.check_mx(domain).await,
             Some(wanted) => match self.resolver.txt(owner).await {
                 Err(error) => (
@@ -161,6 +172,18 @@ impl Admin {
             },
         };
         Check { name: record.name.clone(), kind: record.kind.clone(), ok, finding }
+    }
+
+    /// Whether the host of the MTA-STS policy can be found; by an alias or not makes no difference.
+    async fn check_host(&self, name: &str) -> (bool, String) {
+        match self.resolver.host(name).await {
+            Ok(found) if !found.addresses.is_empty() => {
+                let list: Vec<String> = found.addresses.iter().map(ToString::to_string).collect();
+                (true, list.join(", "))
+            }
+            Ok(_) => (false, format!("{name} has no address")),
+            Err(error) => (false, format!("{error}; no server will find the MTA-STS policy")),
+        }
     }
 
     async fn check_mx(&self, domain: &Domain) -> (bool, String) {
@@ -201,6 +224,10 @@ fn judge_txt(wanted: &str, found: &[String]) -> (bool, String) {
     let same_kind: Vec<&String> = found.iter().filter(|text| text.starts_with(version)).collect();
     match (same_kind.as_slice(), version) {
         ([], _) => (false, format!("no record that begins with {version}")),
+        ([_], "v=STSv1") => (
+            false,
+            "another id is published: senders will not notice that the policy changed".into(),
+        ),
         ([_], "v=DKIM1") => (false, "another key is published: signatures will not verify".into()),
         ([text], _) => (true, format!("{text} (another policy than the suggested one)")),
         (several, _) => (false, format!("{} records, but only one may be there", several.len())),

@@ -29,6 +29,7 @@ use letterlock_login::Login;
 use letterlock_mailbox::Mailboxes;
 use letterlock_queue::Queue;
 use letterlock_state::State;
+use letterlock_transport_policy::OwnPolicy;
 use letterlock_vault::ServerKey;
 
 pub use error::AdminError;
@@ -50,6 +51,8 @@ pub struct Admin {
     pub data_dir: PathBuf,
     /// Our name, for MX records.
     pub hostname: String,
+    /// The MTA-STS policy of our domains, for its records.
+    pub mta_sts: OwnPolicy,
     /// Who exists.
     pub directory: Arc<Directory>,
     /// The accounts' mail.

@@ -1,20 +1,25 @@
 //! `verify`: whether everything on disk is what it should be.
 //!
 //! Server files are looked at from outside (the hash over each page) and inside (SQLite's own check, and whether they
-//! agree with each other). Of a locked mailbox only the outside can be seen; that it is, and how many pages are whole.
+//! agree with each other). Mailboxes are checked and mended by their own crate; of a locked one only the outside can be
+//! seen, and the answer says so.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use letterlock_directory::{Account, KeyMode};
-use letterlock_vault::{AccountId, Disk, Key, SlotKind, slot, verify_file};
+use letterlock_mailbox::{AccountState as MailboxState, Expected, MailboxError, Repair, Report};
+use letterlock_vault::{Disk, Key, SlotKind, slot, verify_file};
 
 use crate::progress::Reporter;
 use crate::{Admin, AdminError, Response, VerifiedRow};
 
 /// How many accounts with parked mail are asked for at once.
 const PAGE: u32 = 1000;
+
+/// Why a mailbox is looked at from outside only.
+const LOCKED: &str = "locked";
 
 impl Admin {
     /// Carries out `verify`.
@@ -40,7 +45,7 @@ impl Admin {
         }
         for (done, account) in (files.len() as u64..).zip(&accounts) {
             reporter.tell(&account.address.to_string(), done, of);
-            rows.push(self.verify_account(account).await);
+            rows.push(self.verify_account(account, repair, reporter).await);
         }
         reporter.tell("", of, of);
         Ok(Response::Verified(rows))
@@ -120,29 +125,106 @@ impl Admin {
             .collect())
     }
 
-    async fn verify_account(&self, account: &Account) -> VerifiedRow {
+    async fn verify_account(
+        &self,
+        account: &Account,
+        repair: bool,
+        reporter: &Reporter,
+    ) -> VerifiedRow {
         let mut row = VerifiedRow::new(&account.address.to_string());
         row.found.extend(self.slots_in_trouble(account));
-        let epoch = account.secrets.epoch;
-        let key = self.server_key.integrity_key(account.id, epoch);
-        outside(&mut row, mailbox_file(&self.data_dir, account.id, epoch), key).await;
         if !row.found.is_empty() {
-            row.advice = Some(format!("restore {} from a backup", account.address));
+            row.advice = Some("restore directory.db from a backup".to_owned());
         }
-        match self.mailboxes.handle(account.id) {
-            None => row.not_checked = Some("locked".to_owned()),
-            Some(handle) => {
-                let mark = self.directory.snapshot().mark(account.id);
-                match handle.durable_points() {
-                    Ok(points) if points < mark => row.found.push(format!(
-                        "the file is older than it should be: {points} durable points of {mark}"
-                    )),
-                    Ok(_) => {}
-                    Err(_) => row.not_checked = Some("locked".to_owned()),
-                }
-            }
+        if account.mode == KeyMode::ServerHeld
+            && let Err(error) = self.login.unlock_server_held(account).await
+        {
+            row.found.push(format!("cannot be unlocked: {error}"));
+        }
+        let checked = match self.mailboxes.state(account.id) {
+            MailboxState::Locked => self.verify_locked(account, &mut row).await,
+            _ if repair => self.repair_mailbox(account, &mut row, reporter).await,
+            _ => self.verify_open(account, &mut row, reporter).await,
+        };
+        match checked {
+            Ok(()) => {}
+            // By its owner's last session, in the middle of the check.
+            Err(MailboxError::Locked) => row.not_checked = Some(LOCKED.to_owned()),
+            Err(error) => row.found.push(format!("cannot be read: {error}")),
+        }
+        if !row.found.is_empty() && row.not_checked.is_some() {
+            row.advice.get_or_insert_with(|| {
+                "more can be said and mended while it is unlocked; or restore it from a backup"
+                    .to_owned()
+            });
         }
         row
+    }
+
+    /// By the outer hashes: all that can be seen without the key.
+    async fn verify_locked(
+        &self,
+        account: &Account,
+        row: &mut VerifiedRow,
+    ) -> Result<(), MailboxError> {
+        let epoch = account.secrets.epoch;
+        let key = self.server_key.integrity_key(account.id, epoch);
+        let report = self.mailboxes.verify_locked(account.id, epoch, key).await?;
+        row.not_checked = Some(LOCKED.to_owned());
+        take(row, &report);
+        Ok(())
+    }
+
+    async fn verify_open(
+        &self,
+        account: &Account,
+        row: &mut VerifiedRow,
+        reporter: &Reporter,
+    ) -> Result<(), MailboxError> {
+        let progress = progress_of(account, reporter);
+        let report = self.mailboxes.verify(account.id, &self.expected(account), progress).await?;
+        take(row, &report);
+        if !report.is_clean() {
+            row.advice.get_or_insert_with(|| "--repair does what is said behind each".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Mends what can be mended in place; where pages are damaged, writes the file anew from what can be read.
+    async fn repair_mailbox(
+        &self,
+        account: &Account,
+        row: &mut VerifiedRow,
+        reporter: &Reporter,
+    ) -> Result<(), MailboxError> {
+        let expected = self.expected(account);
+        let progress = progress_of(account, reporter);
+        let (before, after) = self.mailboxes.repair(account.id, &expected, progress).await?;
+        row.pages = u64::from(after.pages);
+        let mended = before.findings.iter().filter(|finding| !after.findings.contains(finding));
+        row.repaired.extend(mended.map(ToString::to_string));
+        if after.findings.iter().all(|finding| finding.repair != Repair::Salvage) {
+            row.found.extend(after.findings.iter().map(ToString::to_string));
+            return Ok(());
+        }
+        let handle = self.mailboxes.handle(account.id).ok_or(MailboxError::Locked)?;
+        let secrets = handle.secrets()?;
+        let progress = progress_of(account, reporter);
+        let salvaged = self.mailboxes.salvage((*secrets).clone(), progress).await?;
+        let kept = after.findings.iter().filter(|finding| finding.repair != Repair::Salvage);
+        row.found.extend(kept.map(ToString::to_string));
+        row.repaired.push(format!(
+            "the file was written anew from what could be read and is locked now: {} messages, {} of them without \
+             flags and dates, {} places that could not be read; the damaged file stays beside it",
+            salvaged.messages, salvaged.without_flags, salvaged.gaps
+        ));
+        row.found.extend(salvaged.left.findings.iter().map(ToString::to_string));
+        Ok(())
+    }
+
+    fn expected(&self, account: &Account) -> Expected {
+        let mark = self.directory.snapshot().mark(account.id);
+        Expected { sealing: Some(account.secrets.sealing_public()), mark: Some(mark) }
     }
 
     /// What can be said of an account's credentials without having one.
@@ -184,10 +266,16 @@ async fn outside(row: &mut VerifiedRow, path: PathBuf, integrity: Key) {
     }
 }
 
-/// Where the mailbox of an epoch is.
-fn mailbox_file(data_dir: &Path, account: AccountId, epoch: u32) -> PathBuf {
-    let name = if epoch == 0 { "mailbox.db".to_owned() } else { format!("mailbox.{epoch}.db") };
-    data_dir.join("accounts").join(account.to_string()).join(name)
+/// Takes over what the mailbox found.
+fn take(row: &mut VerifiedRow, report: &Report) {
+    row.pages = u64::from(report.pages);
+    row.found.extend(report.findings.iter().map(ToString::to_string));
+}
+
+/// How far one mailbox has come.
+fn progress_of(account: &Account, reporter: &Reporter) -> letterlock_mailbox::Progress {
+    let (reporter, on) = (reporter.clone(), account.address.to_string());
+    Box::new(move |done, of| reporter.tell(&on, done, of))
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -10,20 +10,25 @@ use std::time::Duration;
 use jiff::Timestamp;
 use letterlock_directory::{Directory, KeyMode};
 use letterlock_login::Login;
-use letterlock_mailbox::{AccountState, Drained, Event as MailboxEvent, Filed, Handle, Mailboxes};
+use letterlock_mailbox::{
+    AccountState, Delivery, Drained, Event as MailboxEvent, Filed, Handle, Mailboxes,
+};
 use letterlock_queue::{Parked, Queue, QueueError, RowId};
 use letterlock_state::{Event, State};
-use letterlock_vault::AccountId;
+use letterlock_vault::{AccountId, DeliveryId};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::{Id, JoinSet};
 
 use crate::adopt;
 use crate::error::FileError;
 use crate::filing;
-use crate::notice::Notices;
+use crate::notice::{FiledCopy, Notices};
 
 /// Messages filed between two syncs of the mailbox.
 const PAGE: u32 = 64;
+
+/// Octets of messages in one transaction, and so in memory.
+const BATCH_OCTETS: usize = 4 << 20;
 
 /// Pause after the mailbox or the queue failed; doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(1);
@@ -225,56 +230,112 @@ impl Drainer {
         page: &[Parked],
         stuck: &mut Stuck,
     ) -> Result<(), FileError> {
-        let (mut rows, mut keys) = (Vec::with_capacity(page.len()), Vec::with_capacity(page.len()));
+        let mut done = Done::default();
+        let (mut opened, mut octets) = (Vec::new(), 0);
         for parked in page {
             if stuck.contains(&parked.row) {
                 continue;
             }
-            match self.file(handle, parked).await {
-                Ok(key) => {
-                    rows.push(parked.row);
-                    keys.push(key);
+            match filing::parked(&self.queue, handle, parked).await {
+                Ok((delivery, copy)) => {
+                    octets += delivery.bytes.len();
+                    opened.push(Opened { parked, delivery, copy });
                 }
-                // Filed or cancelled meanwhile; if the row is still there after all, then
-                // without a body, and it must not be asked for without end.
-                Err(FileError::Queue(QueueError::Gone)) => {
-                    stuck.insert(parked.row);
-                }
-                Err(error) if error.stops_the_account() => return Err(error),
-                Err(error) => {
-                    tracing::error!(delivery = %parked.id, account = %handle.account(), %error, "parked mail cannot be filed");
-                    stuck.insert(parked.row);
-                }
+                Err(error) => set_aside(handle, parked, error, stuck)?,
+            }
+            if octets >= BATCH_OCTETS {
+                self.file_all(handle, std::mem::take(&mut opened), stuck, &mut done).await?;
+                octets = 0;
             }
         }
-        if rows.is_empty() {
+        self.file_all(handle, opened, stuck, &mut done).await?;
+        if done.rows.is_empty() {
             return Ok(());
         }
         handle.sync().await?;
-        self.queue.filed(&rows);
+        self.queue.filed(&done.rows);
         self.queue.sync().await?;
-        handle.prune_delivered(&keys).await?;
+        handle.prune_delivered(&done.keys).await?;
         Ok(())
     }
 
-    async fn file(
+    /// Files in one transaction; if that fails, one by one, so that none suffers for another.
+    async fn file_all(
         &self,
         handle: &Handle,
-        parked: &Parked,
-    ) -> Result<(letterlock_vault::DeliveryId, String), FileError> {
-        let (delivery, copy) = filing::parked(&self.queue, handle, parked).await?;
-        let key = (delivery.id, delivery.recipient.clone());
-        let filed = handle.deliver(delivery).await?;
-        tracing::info!(delivery = %parked.id, account = %handle.account(), ?filed, "filed after waiting");
+        opened: Vec<Opened<'_>>,
+        stuck: &mut Stuck,
+        done: &mut Done,
+    ) -> Result<(), FileError> {
+        if opened.len() > 1 {
+            let deliveries = opened.iter().map(|one| one.delivery.clone()).collect();
+            match handle.deliver_all(deliveries).await {
+                Ok(outcomes) => {
+                    let pairs = opened.into_iter().zip(outcomes);
+                    pairs.for_each(|(one, outcome)| self.filed(handle, one, outcome, done));
+                    return Ok(());
+                }
+                Err(error) if error.is_temporary() => return Err(error.into()),
+                Err(_) => {}
+            }
+        }
+        for one in opened {
+            match handle.deliver(one.delivery.clone()).await {
+                Ok(outcome) => self.filed(handle, one, outcome, done),
+                Err(error) => set_aside(handle, one.parked, error.into(), stuck)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn filed(&self, handle: &Handle, one: Opened<'_>, outcome: Filed, done: &mut Done) {
+        let Opened { parked, delivery, copy } = one;
+        tracing::info!(delivery = %parked.id, account = %handle.account(), filed = ?outcome, "filed after waiting");
         if let Some(state) = &self.state {
             let address = parked.recipient.to_string().into();
             state.record(parked.id, Timestamp::now(), Event::Unlocked { address });
         }
         if let (Some(notices), Some(copy)) = (&self.notices, copy)
-            && filed != Filed::Already
+            && outcome != Filed::Already
         {
             notices.filed(copy);
         }
-        Ok(key)
+        done.rows.push(parked.row);
+        done.keys.push((delivery.id, delivery.recipient));
     }
+}
+
+/// A parked message whose seal is open.
+struct Opened<'a> {
+    parked: &'a Parked,
+    delivery: Delivery,
+    /// What its sender asked to hear.
+    copy: Option<FiledCopy>,
+}
+
+/// What is in the mailbox: the rows, and what the mailbox remembers of them.
+#[derive(Default)]
+struct Done {
+    rows: Vec<RowId>,
+    keys: Vec<(DeliveryId, String)>,
+}
+
+/// A message that could not be filed is passed over, unless none could be.
+fn set_aside(
+    handle: &Handle,
+    parked: &Parked,
+    error: FileError,
+    stuck: &mut Stuck,
+) -> Result<(), FileError> {
+    match error {
+        // Filed or cancelled meanwhile; if the row is still there after all, then
+        // without a body, and it must not be asked for without end.
+        FileError::Queue(QueueError::Gone) => {}
+        error if error.stops_the_account() => return Err(error),
+        error => {
+            tracing::error!(delivery = %parked.id, account = %handle.account(), %error, "parked mail cannot be filed");
+        }
+    }
+    stuck.insert(parked.row);
+    Ok(())
 }

@@ -111,7 +111,7 @@ pub(crate) async fn close(user: &User, selected: &Selected) -> Outcome {
         Err(MailboxError::NoSuchFolder) => Vec::new(),
         Err(error) => return Err(error.into()),
     };
-    Ok(match highest_after_close(user, selected, &removed).await? {
+    Ok(match highest_after_close(user, selected, &removed).await {
         Some(code) => reply.with(code),
         None => reply,
     })

@@ -120,10 +120,10 @@ async fn tell_vanished(
     }
     let changes = user.mailbox().changes(selected.folder, ModSeq(since)).await?;
     // `*` reaches beyond the last message: what came after it may be what went.
-    let wanted = command
-        .set
-        .resolve(u32::MAX)
-        .map_or_else(|| selected.view.resolve(&command.set, true).unwrap_or_default(), |uids| uids);
+    let wanted = match command.set.resolve(u32::MAX) {
+        Some(uids) => uids,
+        None => selected.view.resolve(&command.set, true).unwrap_or_default(),
+    };
     // What still has a number is told without EARLIER, after this.
     let gone = changes.vanished.intersect(&wanted).without(&selected.view.numbered());
     vanished(&mut wire.out, true, &gone);

@@ -6,7 +6,7 @@ use letterlock_imap_wire::response::vanished;
 use letterlock_imap_wire::sequence::{NumberSet, SequenceSet};
 use letterlock_mailbox::{Changes, ModSeq};
 
-use crate::outcome::{Ended, Reply, Stop};
+use crate::outcome::{Reply, Stop};
 use crate::refresh::tell_flags;
 use crate::select::Selected;
 use crate::session::{Resync, State, User};
@@ -96,19 +96,19 @@ pub(crate) async fn highest_after_close(
     user: &User,
     selected: &Selected,
     removed: &[u32],
-) -> Result<Option<Code>, Ended> {
+) -> Option<Code> {
     if user.resync() < Resync::Condstore || removed.is_empty() || selected.view.has_gone() {
-        return Ok(None);
+        return None;
     }
     let Ok(changes) = user.mailbox().changes(selected.folder, selected.view.modseq()).await else {
-        return Ok(None);
+        return None;
     };
     let own: NumberSet = removed.iter().copied().collect();
     let only_own = changes.changed.is_empty()
         && changes.arrived.is_empty()
         && !changes.full
         && changes.vanished == own;
-    Ok(only_own.then(|| Code::HighestModSeq(changes.to.0)))
+    only_own.then_some(Code::HighestModSeq(changes.to.0))
 }
 
 #[cfg(test)]

@@ -18,7 +18,9 @@ use letterlock_sender_auth::Verifier;
 use letterlock_smtp::session::{Access, Rules, Tarpit};
 use letterlock_smtp::{Connection, Inbound, LostReplies, Retries, Room, SpoolRules, Submission};
 use letterlock_state::State;
+use letterlock_transport_policy::OwnPolicy;
 use letterlock_vault::AccountId;
+use letterlock_web::Web;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -32,6 +34,7 @@ pub(crate) struct Frontends {
     submission: Arc<Submission>,
     imap: Arc<Imap>,
     pop3: Arc<Pop3>,
+    web: Arc<Web>,
     handshake: Handshake,
     proxies: letterlock_config::Proxy,
     proxy_patience: Duration,
@@ -78,6 +81,10 @@ impl Frontends {
             idle_timeout: settings.limits.pop3_idle,
             locks: letterlock_pop3::Locks::default(),
         };
+        let web = Web {
+            directory: stores.directory.clone(),
+            policy: OwnPolicy::new(&settings.mta_sts, &settings.hostname),
+        };
         Frontends {
             admission: Arc::new(Door {
                 guard: stores.guard.clone(),
@@ -90,6 +97,7 @@ impl Frontends {
             proxies: settings.proxy.clone(),
             proxy_patience: settings.limits.proxy_header,
             pop3: Arc::new(pop3),
+            web: Arc::new(web),
         }
     }
 
@@ -135,6 +143,7 @@ impl Frontends {
             "imaps" => accept!(self.imap, Some(self.handshake.clone())),
             "pop3" => accept!(self.pop3, None),
             "pop3s" => accept!(self.pop3, Some(self.handshake.clone())),
+            "https" => accept!(self.web, Some(self.handshake.clone())),
             // The configuration refuses addresses for listeners that are not there yet.
             other => tracing::error!(listener = other, "nothing serves this listener"),
         }

@@ -21,6 +21,7 @@ use letterlock_login::Login;
 use letterlock_mailbox::{Mailboxes, Options};
 use letterlock_queue::Queue;
 use letterlock_state::State;
+use letterlock_transport_policy::OwnPolicy;
 use letterlock_vault::slot::{Argon2Cost, OrganisationKey};
 use letterlock_vault::{Pool, ServerKey};
 use tokio::task::JoinHandle;
@@ -168,6 +169,7 @@ impl Stores {
         Admin {
             data_dir: settings.data_dir.clone(),
             hostname: settings.hostname.clone(),
+            mta_sts: OwnPolicy::new(&settings.mta_sts, &settings.hostname),
             directory: self.directory.clone(),
             mailboxes: self.mailboxes.clone(),
             queue: self.queue.clone(),

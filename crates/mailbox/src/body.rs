@@ -4,6 +4,8 @@
 //! job. What is larger than [`LARGE`] goes into the file in earlier transactions, under an entry that counts
 //! as *incomplete* (`refs` = −1) until the message's own transaction adopts it.
 
+mod packed;
+
 use bytes::Bytes;
 use letterlock_vault::{Database, Key};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -11,10 +13,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::MailboxError;
 use crate::folder_row::signed;
 use crate::layout::Layout;
-use crate::pack::{pack, unpack};
+use crate::pack::pack;
 use crate::structure::{self, Description};
 use crate::types::EmailId;
 use crate::work::Work;
+
+pub(crate) use self::packed::Packed;
 
 /// Octets of a piece of a body.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -97,12 +101,27 @@ impl Prepared {
         matches!(self.content, Content::Large(_))
     }
 
-    /// Writes a large body's pieces under an incomplete entry, a few in each transaction.
+    /// Writes a body's pieces under an incomplete entry, a few in each transaction.
     pub(crate) async fn upload(mut self, db: &Database) -> Result<Self, MailboxError> {
-        let Content::Large(rest) = &self.content else { return Ok(self) };
-        let rest = rest.clone();
         let (size, header_length, email, hash) =
             (self.size, self.header_length, self.email, self.hash);
+        let rest = match std::mem::replace(&mut self.content, Content::Pieces(Vec::new())) {
+            Content::Large(rest) => rest,
+            Content::Pieces(pieces) => {
+                let id = db.write::<_, MailboxError>(move |tx| {
+                    let none = Description::default();
+                    let id = insert_row(tx, -1, size, header_length, &hash, email, &none)?;
+                    insert_pieces(tx, id, 0, &pieces)?;
+                    Ok(id)
+                });
+                self.content = Content::Uploaded(id.await?);
+                return Ok(self);
+            }
+            Content::Uploaded(id) => {
+                self.content = Content::Uploaded(id);
+                return Ok(self);
+            }
+        };
         let id: i64 = db
             .write::<_, MailboxError>(move |tx| {
                 insert_row(tx, -1, size, header_length, &hash, email, &Description::default())
@@ -297,142 +316,6 @@ pub(crate) fn remove_entry(conn: &Connection, body: i64) -> Result<(), MailboxEr
     conn.prepare_cached("UPDATE search_state SET gone = gone + 1 WHERE frontier >= ?1")?
         .execute([body])?;
     Ok(())
-}
-
-/// A stored body as packed pieces, so that unpacking is done away from the file's executor.
-#[derive(Debug)]
-pub(crate) struct Packed {
-    id: i64,
-    email: i64,
-    size: usize,
-    header_length: usize,
-    header: Vec<u8>,
-    pieces: Vec<Vec<u8>>,
-}
-
-impl Packed {
-    /// Reads header and first pieces of the body of that id.
-    pub(crate) fn start(conn: &Connection, id: i64) -> Result<Option<Self>, MailboxError> {
-        let Some(mut packed) = Self::find(conn, id)? else { return Ok(None) };
-        packed.read_pieces(conn)?;
-        Ok(Some(packed))
-    }
-
-    fn find(conn: &Connection, id: i64) -> Result<Option<Self>, MailboxError> {
-        Ok(conn
-            .prepare_cached("SELECT b.email, b.size, b.header, h.data FROM bodies b JOIN headers h ON h.body = b.id WHERE b.id = ?1")?
-            .query_row([id], |row| {
-                Ok(Self {
-                    id,
-                    email: row.get(0)?,
-                    size: row.get::<_, i64>(1)? as usize,
-                    header_length: row.get::<_, i64>(2)? as usize,
-                    header: row.get(3)?,
-                    pieces: Vec::new(),
-                })
-            })
-            .optional()?)
-    }
-
-    /// Reads the header alone; only [`Packed::unpack_header`] is of use then.
-    pub(crate) fn header_only(conn: &Connection, id: i64) -> Result<Option<Self>, MailboxError> {
-        Self::find(conn, id)
-    }
-
-    fn piece_count(&self) -> usize {
-        (self.size - self.header_length.min(self.size)).div_ceil(CHUNK)
-    }
-
-    fn is_whole(&self) -> bool {
-        self.pieces.len() >= self.piece_count()
-    }
-
-    fn read_pieces(&mut self, conn: &Connection) -> Result<(), MailboxError> {
-        let from = chunk_id(self.id, self.pieces.len());
-        let mut query = conn.prepare_cached(
-            "SELECT data FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3",
-        )?;
-        let mut rows =
-            query.query(params![from, chunk_id(self.id + 1, 0), CHUNKS_PER_JOB as i64])?;
-        let mut some = false;
-        while let Some(row) = rows.next()? {
-            self.pieces.push(row.get(0)?);
-            some = true;
-        }
-        if !some && !self.is_whole() {
-            return Err(MailboxError::damaged("a piece of a body is missing"));
-        }
-        Ok(())
-    }
-
-    /// Reads on, in jobs of a few pieces. None if the message went meanwhile.
-    pub(crate) async fn complete(mut self, db: &Database) -> Result<Option<Self>, MailboxError> {
-        while !self.is_whole() {
-            let next = db
-                .read::<_, MailboxError>(move |conn| {
-                    let email: Option<i64> = conn
-                        .prepare_cached("SELECT email FROM bodies WHERE id = ?1")?
-                        .query_row([self.id], |row| row.get(0))
-                        .optional()?;
-                    if email != Some(self.email) {
-                        return Ok(None);
-                    }
-                    match self.read_pieces(conn) {
-                        // Cleared from its end since its last message went.
-                        Err(MailboxError::Damaged(_)) if is_garbage(conn, self.id)? => Ok(None),
-                        Err(error) => Err(error),
-                        Ok(()) => Ok(Some(self)),
-                    }
-                })
-                .await?;
-            let Some(next) = next else { return Ok(None) };
-            self = next;
-        }
-        Ok(Some(self))
-    }
-
-    /// The message, octet by octet.
-    pub(crate) async fn unpack(self) -> Result<Bytes, MailboxError> {
-        if self.size <= LARGE {
-            return self.unpack_now();
-        }
-        tokio::task::spawn_blocking(move || self.unpack_now())
-            .await
-            .map_err(|_| MailboxError::Locked)?
-    }
-
-    /// The header block.
-    pub(crate) fn unpack_header(&self) -> Result<Bytes, MailboxError> {
-        let mut out = Vec::with_capacity(self.header_length);
-        unpack(&self.header, self.header_length, &mut out)?;
-        Ok(out.into())
-    }
-
-    pub(crate) fn unpack_now(&self) -> Result<Bytes, MailboxError> {
-        let mut out = Vec::with_capacity(self.size);
-        unpack(&self.header, self.header_length, &mut out)?;
-        for piece in &self.pieces {
-            let length = CHUNK.min(self.size.saturating_sub(out.len()));
-            unpack(piece, length, &mut out)?;
-        }
-        if out.len() != self.size {
-            return Err(MailboxError::damaged("a body has not the length it should have"));
-        }
-        Ok(out.into())
-    }
-
-    /// Octets of the whole message.
-    pub(crate) fn size(&self) -> usize {
-        self.size
-    }
-}
-
-fn is_garbage(conn: &Connection, body: i64) -> Result<bool, MailboxError> {
-    let refs: Option<i64> = conn
-        .prepare_cached("SELECT refs FROM bodies WHERE id = ?1")?
-        .query_row([body], |row| row.get(0))
-        .optional()?;
-    Ok(refs.is_none_or(|refs| refs <= 0))
 }
 
 #[cfg(test)]

@@ -102,17 +102,25 @@ async fn known_already(live: &Live, deliveries: &[Delivery]) -> Result<Vec<bool>
     .await
 }
 
-/// Describes and packs messages; large ones are uploaded.
+/// How many bodies one transaction writes. Where there are more they are uploaded one by one before, with the jobs of
+/// others in between, and the transaction that completes them writes rows only.
+const TOGETHER: usize = 128;
+
+/// Describes and packs messages; large ones, and many, are uploaded.
 pub(crate) async fn make_ready(
     live: &Live,
     new: Vec<NewMessage>,
 ) -> Result<Vec<Ready>, MailboxError> {
     live.check_writable()?;
+    let many = new.len() > TOGETHER;
     let mut ready = Vec::with_capacity(new.len());
     for message in new {
         let prepared = Prepared::new(message.bytes, &live.hash_key).await;
-        let prepared =
-            if prepared.is_large() { prepared.upload(&live.db).await } else { Ok(prepared) };
+        let prepared = if many || prepared.is_large() {
+            prepared.upload(&live.db).await
+        } else {
+            Ok(prepared)
+        };
         match prepared {
             Ok(prepared) => {
                 ready.push(Ready { prepared, flags: message.flags, date: message.internal_date })

@@ -112,7 +112,7 @@ impl Queue {
     /// # Errors
     /// `Vault`.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, QueueError> {
-        self.database.read(|connection| lanes::next(connection)).await
+        self.database.read(lanes::next).await
     }
 
     /// Counts a try and sets the time of the one after it. To be called before the try, so that a message which makes

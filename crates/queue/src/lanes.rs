@@ -40,13 +40,22 @@ pub struct Share {
     pub in_hand: Arc<HashSet<RowId>>,
     /// How many recipients of each lane are in hand.
     pub taken: HashMap<String, usize>,
+    /// The crowded domain that was looked at last ([`Page::last`]), so that all get their turn; empty at first.
+    pub after: String,
 }
 
 impl Share {
     /// Everything, up to a limit.
     pub fn all(limit: usize) -> Self {
         let (lane_of, in_hand) = (Arc::new(|_: &str| String::new()), Arc::default());
-        Self { limit, lane: usize::MAX, lane_of, in_hand, taken: HashMap::new() }
+        Self {
+            limit,
+            lane: usize::MAX,
+            lane_of,
+            in_hand,
+            taken: HashMap::new(),
+            after: String::new(),
+        }
     }
 
     fn room(&self, domain: &str) -> usize {
@@ -67,6 +76,8 @@ pub struct Page {
     pub due: Vec<Due>,
     /// Whether there is more that is due: because the limit was reached, or because lanes are full.
     pub more: bool,
+    /// For the next question.
+    pub last: String,
 }
 
 /// What one question found.
@@ -78,6 +89,7 @@ struct Found {
     /// Held back for accounts here, until now.
     released: Vec<RowId>,
     more: bool,
+    last: String,
 }
 
 impl Queue {
@@ -95,8 +107,8 @@ impl Queue {
                 .read(move |connection| {
                     let found = find(connection, now, asked)?;
                     let (due, unreadable) = read(connection, &found.rows)?;
-                    let more = found.more;
-                    Ok::<_, QueueError>((found, Page { due, more }, unreadable))
+                    let (more, last) = (found.more, found.last.clone());
+                    Ok::<_, QueueError>((found, Page { due, more, last }, unreadable))
                 })
                 .await?;
             let nothing =
@@ -175,11 +187,19 @@ fn from_the_crowd(
 ) -> Result<(), QueueError> {
     let mut next = connection.prepare_cached(sql::CROWDED_DOMAIN)?;
     let mut crowded = connection.prepare_cached(sql::CROWDED)?;
-    let mut last = String::new();
+    let (mut last, mut wrapped) = (share.after.clone(), share.after.is_empty());
     for _ in 0..DOMAINS {
-        let domain = next.query_row([&last], |row| row.get::<_, Option<String>>(0))?;
-        let Some(domain) = domain else { return Ok(()) };
+        let mut domain = next.query_row([&last], |row| row.get::<_, Option<String>>(0))?;
+        if domain.is_none() && !wrapped {
+            wrapped = true;
+            domain = next.query_row([""], |row| row.get::<_, Option<String>>(0))?;
+        }
+        // All of them were seen, or those from the beginning up to where this began.
+        let Some(domain) = domain else { break };
         found.more = true;
+        if wrapped && !share.after.is_empty() && domain > share.after {
+            break;
+        }
         // Rows in hand may stand among them, and are passed over.
         let room = share.room(&domain).min(share.limit);
         if room > 0 {
@@ -187,7 +207,9 @@ fn from_the_crowd(
             let most = u32::try_from(most).unwrap_or(u32::MAX);
             let mut rows = crowded.query(params![domain, now.as_microsecond(), most])?;
             let mut taken = 0;
-            while let (true, Some(row)) = (taken < room, rows.next()?) {
+            while taken < room
+                && let Some(row) = rows.next()?
+            {
                 let id = RowId(row.get(0)?);
                 if !share.in_hand.contains(&id) {
                     share.take(&domain);
@@ -197,7 +219,11 @@ fn from_the_crowd(
             }
         }
         last = domain;
+        if share.limit == 0 {
+            break;
+        }
     }
+    found.last = last;
     Ok(())
 }
 

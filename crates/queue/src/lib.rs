@@ -9,6 +9,7 @@
 //! that key only in an envelope for each owner; the sender's address and the folder are sealed with it. A second copy,
 //! which the server can read, exists only while a recipient needs it who is remote, waiting or server-held.
 
+mod adopt;
 mod body;
 mod counts;
 mod due;
@@ -26,6 +27,7 @@ mod settle;
 mod sql;
 mod verify;
 
+pub use adopt::Adoption;
 pub use counts::{Counts, Usage};
 pub use due::{Due, DueRow, Outcome, Verdict};
 pub use error::QueueError;
@@ -35,6 +37,6 @@ pub use model::{
     BodyType, EntryId, Filing, Forward, NewEntry, NewRecipient, Notify, Origin, RequireTls, Ret,
     Route, RowId, RowKind, RowState, Seal,
 };
-pub use operate::{Adoption, Subject};
+pub use operate::Subject;
 pub use parked::Parked;
 pub use queue::{Accepted, Queue};

@@ -13,8 +13,8 @@ use letterlock_transport_policy::Outcome;
 use letterlock_vault::DeliveryId;
 
 use crate::client::{
-    Conversation, Dialogue, Job, Kept, Login, Look, Means, Report, Security, Timeouts, converse,
-    converse_again, converse_tls,
+    Conversation, Dialogue, End, Job, Kept, Login, Look, Means, Report, Security, Timeouts,
+    converse, converse_again, converse_tls,
 };
 use crate::destination::Turn;
 use crate::finding::{Fate, Finding};
@@ -383,7 +383,6 @@ impl Carrier {
             let (host, text) = (host.name.clone().into(), finding.text.clone().into());
             events.push(Event::Reply { host, recipient, text });
         }
-        use crate::client::End;
         if let End::Refused(finding) | End::Trouble(finding) = &report.end
             && finding.host().is_some()
         {
@@ -428,7 +427,6 @@ fn lacks_network(error: &letterlock_net::NetError) -> bool {
 }
 
 fn log(id: DeliveryId, host: &Host, tls: Option<&str>, decision: &Decision, report: &Report) {
-    use crate::client::End;
     let count = |fate| report.findings.iter().filter(|(_, finding)| finding.fate == fate).count();
     let code = match &report.end {
         End::Refused(finding) | End::Trouble(finding) => Some(finding.status),

@@ -22,6 +22,8 @@ pub(crate) struct Hands {
     lanes: HashMap<String, usize>,
     tasks: HashMap<Id, (String, Vec<RowId>)>,
     pub(crate) join: JoinSet<()>,
+    /// How far the queue's crowded destinations were looked at.
+    pub(crate) after: String,
 }
 
 impl Hands {
@@ -42,6 +44,7 @@ impl Hands {
             lane_of: Arc::new(move |domain: &str| route::lane(domain, &outbound)),
             in_hand: Arc::new(self.rows.clone()),
             taken: self.lanes.clone(),
+            after: self.after.clone(),
         }
     }
 

@@ -5,9 +5,12 @@
 //! sender ([`dsn`]) in the same commit. What decides is pure; `Relay` and the client's driver are the only parts that
 //! wait.
 //!
-//! TLS is opportunistic (RFC 7435): used wherever it is offered, whatever the certificate. Policies that ask for more
-//! (DANE, MTA-STS, REQUIRETLS) are not known here yet, nor are logins at smarthosts, reports of delay and of success,
-//! and a connection that carries several messages.
+//! What a connection must be like is `transport-policy`'s to say, host by host; the relay carries it out, and a
+//! smarthost gets its password only over a connection whose certificate is verified. Connections carry several messages
+//! while more of them wait, each destination has its share of connections and of what is in hand, and one that says
+//! that it has enough to do gets less. [`Reporter`] also writes to senders of what is filed here.
+//!
+//! Not here: filing, forwarding and its rewriting of senders, and what operators do with the queue.
 
 mod attempt;
 pub mod client;

@@ -222,7 +222,8 @@ impl Relay {
             return Ok((false, true));
         }
         let share = hands.share(&self.outbound);
-        let Page { due, more } = self.queue.due_page(Timestamp::now(), share).await?;
+        let Page { due, more, last } = self.queue.due_page(Timestamp::now(), share).await?;
+        hands.after = last;
         let taken = !due.is_empty();
         for due in due {
             for (hop, due) in errand::divide(due, &self.outbound) {

@@ -1,8 +1,9 @@
-//! Who sent a message: SPF (RFC 7208), DKIM (RFC 6376, 8301, 8463) and DMARC (RFC 9989) of what comes in, the
-//! `Authentication-Results` field (RFC 8601) about it, and DKIM signatures on what goes out.
+//! Who sent a message: SPF (RFC 7208), DKIM (RFC 6376, 8301, 8463), DMARC (RFC 9989) and ARC (RFC 8617) of what comes in,
+//! the `Authentication-Results` field (RFC 8601) about it, DKIM signatures on what goes out, and ARC seals on what is
+//! forwarded.
 //!
-//! [`Verifier`] fetches the facts, [`Report::verdict`] judges them and is pure. The library that does the protocols
-//! is named in this crate alone. Not here: ARC, aggregate reports, and what content looks like.
+//! [`Verifier`] fetches the facts, [`Report::verdict`] judges them and is pure. The library that does most of
+//! the protocols is named in this crate alone; SPF is ours. Not here: aggregate reports, and what content looks like.
 
 mod arc;
 mod authres;

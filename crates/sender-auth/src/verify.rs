@@ -1,4 +1,4 @@
-//! Fetches the facts: SPF at MAIL, DKIM and DMARC at the end of the message.
+//! Fetches the facts: SPF at MAIL; DKIM, DMARC and ARC at the end of the message.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -127,7 +127,7 @@ impl Verifier {
         SpfCheck { domain: identity.sender_domain.to_owned(), outcome }
     }
 
-    /// DKIM and DMARC of a message (all of its octets, CRLF line ends), with the SPF results of its transaction.
+    /// DKIM, DMARC and ARC of a message (all of its octets, CRLF line ends), with the SPF results of its transaction.
     pub async fn verify(&self, message: &[u8], spf: Spf) -> Report {
         let authenticator = MessageAuthenticator(self.resolver());
         let Some(mut parsed) = parse(message) else {
@@ -175,7 +175,8 @@ fn wanted(
     let dkim = message.dkim_headers.iter().map(|held| held.header.domain_key());
     let seals = message.as_headers.iter().map(|held| held.header.domain_key());
     let sealed = message.ams_headers.last().map(|held| held.header.domain_key());
-    let keys = dkim.chain(seals.take(arc::MAX_INSTANCES)).chain(sealed);
+    // A chain is verified from its end; the keys of a long one are asked for one by one, until one fails.
+    let keys = dkim.chain(seals.rev().take(MAX_SIGNATURES)).chain(sealed);
     let mut wanted: HashSet<_> = keys.map(|name| (name.to_ascii_lowercase(), Kind::Key)).collect();
     let identities = message.dkim_headers.iter().map(|held| held.header.d.to_ascii_lowercase());
     let identities: Vec<String> =

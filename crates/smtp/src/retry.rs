@@ -6,7 +6,8 @@
 //! within six hours is answered 250 and goes nowhere. A client that says anything after our 250 has read it; what it sends
 //! then is a new message, however equal.
 //!
-//! Not recognised: a retry after our own process died between the commit and the 250.
+//! Not recognised, so that the message is filed again: a retry after our own process died between the commit and the
+//! 250, and one of a client that had sent QUIT, or another message, right behind the first without waiting.
 
 use std::net::IpAddr;
 use std::sync::Arc;

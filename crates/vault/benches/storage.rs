@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use letterlock_vault::{Database, FileKeys, Hooks, Key, Pool, Slice, Spec, VaultError};
 
 const SCHEMA: &[&str] = &["CREATE TABLE entry (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
@@ -104,5 +104,31 @@ fn storage(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, storage);
-criterion_main!(benches);
+/// What parsing a message does to the heap: many small blocks, some that grow, all given
+/// back.
+fn parse(c: &mut Criterion) {
+    let line =
+        "Received: from a.example by b.example with ESMTPS id 7; Mon, 1 Jan 2024 00:00:00\r\n";
+    let message = line.repeat(120) + &"words of a message, more or less\r\n".repeat(600);
+    c.bench_function("heap of a parser", |b| {
+        b.iter(|| {
+            let mut headers: Vec<(String, Vec<String>)> = Vec::new();
+            let mut text = String::new();
+            for line in std::hint::black_box(&message).lines() {
+                match line.split_once(": ") {
+                    Some((name, value)) => headers
+                        .push((name.to_lowercase(), value.split(' ').map(str::to_owned).collect())),
+                    None => text.push_str(line),
+                }
+            }
+            (headers.len(), text.len())
+        });
+    });
+}
+
+criterion_group!(benches, storage, parse);
+
+pub(crate) fn main() {
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

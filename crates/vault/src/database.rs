@@ -7,6 +7,7 @@
 
 mod bulk;
 mod check;
+mod closing;
 mod connection;
 mod copy;
 mod error;

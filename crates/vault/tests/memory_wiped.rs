@@ -15,8 +15,7 @@ static ALLOCATOR: ZeroOnFree<System> = ZeroOnFree(System);
 fn no_key_and_no_text_is_left_after_locking() {
     assert!(wipe_freed_sqlite_memory());
     let left = scan::after_locking();
-    assert_eq!(left.page_key, Vec::<String>::new());
-    assert_eq!(left.integrity_key, Vec::<String>::new());
+    assert_eq!(left.key, Vec::<String>::new());
     assert_eq!(left.text, Vec::<String>::new());
     assert!(!wipe_freed_sqlite_memory(), "too late once SQLite runs");
 }

@@ -42,7 +42,8 @@ impl Signer {
 }
 
 /// The message with this number: `multipart/alternative` with a text and an HTML part, together about `size` octets
-/// (never fewer than the header takes). The text is words and random letters, so that it compresses as prose does.
+/// (never fewer than the header takes). The text is words, frequent and rare ones as in prose, with
+/// two that no other message has.
 pub(crate) fn message(number: u32, to: &str, size: usize) -> Vec<u8> {
     let mut random = Random::new(number);
     let boundary = format!("=_{:016x}", random.next());
@@ -83,11 +84,7 @@ pub(crate) fn reference(number: u32) -> String {
 fn prose(text: &mut String, length: usize, random: &mut Random) {
     let mut line = text.len();
     while text.len() < length {
-        if random.next().is_multiple_of(4) {
-            text.push_str(&format!("{:x}", random.next() >> 24));
-        } else {
-            text.push_str(random.word());
-        }
+        text.push_str(&random.word());
         if text.len() - line > 68 {
             text.push_str("\r\n");
             line = text.len();
@@ -98,40 +95,15 @@ fn prose(text: &mut String, length: usize, random: &mut Random) {
     text.push_str("\r\n");
 }
 
-const WORDS: [&str; 32] = [
-    "letter",
-    "morning",
-    "the",
-    "of",
-    "and",
-    "please",
-    "tomorrow",
-    "river",
-    "invoice",
-    "meeting",
-    "garden",
-    "quiet",
-    "answer",
-    "to",
-    "with",
-    "weather",
-    "station",
-    "because",
-    "window",
-    "paper",
-    "seven",
-    "we",
-    "you",
-    "they",
-    "under",
-    "between",
-    "yesterday",
-    "harbour",
-    "music",
-    "evening",
-    "question",
-    "number",
+/// What words are made of.
+const SYLLABLES: [&str; 32] = [
+    "la", "ter", "mor", "ning", "ple", "as", "to", "ri", "ver", "in", "voi", "ce", "me", "et",
+    "gar", "den", "qui", "an", "swe", "wea", "sta", "ti", "on", "win", "dow", "pa", "se", "yes",
+    "har", "bo", "mu", "sic",
 ];
+
+/// How many words there are. A language has some tens of thousands in use.
+const WORDS: f64 = 60_000.0;
 
 /// SplitMix64: quick, and the same for the same seed. Nothing here is secret.
 struct Random(u64);
@@ -149,8 +121,18 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn word(&mut self) -> &'static str {
-        WORDS[(self.next() % WORDS.len() as u64) as usize]
+    /// A word: the n-th is used one n-th as often as the first (Zipf), and the frequent ones are short, as in prose.
+    fn word(&mut self) -> String {
+        let share = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        let mut rank = WORDS.powf(share) as usize;
+        let mut word = String::new();
+        loop {
+            word.push_str(SYLLABLES[rank % SYLLABLES.len()]);
+            rank /= SYLLABLES.len();
+            if rank == 0 {
+                return word;
+            }
+        }
     }
 }
 

@@ -48,15 +48,28 @@ async fn the_records_of_a_domain_are_printed_and_checked() {
     let check = || DomainRequest::Check { domain: "a.test".into() };
     let Response::Checks(checks) = world.ok(check()).await else { panic!() };
     assert_eq!(checks.iter().filter(|check| check.ok).count(), 0, "nothing is published");
+    let [sts, policy_host] = &records[4..] else { panic!("{records:?}") };
+    assert_eq!((sts.name.as_str(), sts.kind.as_str()), ("_mta-sts.a.test.", "TXT"));
+    assert_eq!(
+        (policy_host.name.as_str(), policy_host.kind.as_str()),
+        ("mta-sts.a.test.", "CNAME")
+    );
+    assert_eq!(policy_host.value, "mx.a.test.");
     let selector = dkim.name.trim_end_matches(".a.test.").to_owned();
     let zone = Zone::unsigned("a.test")
         .mx("@", 10, "mx.a.test")
         .txt("@", "v=spf1 mx -all")
         .txt("_dmarc", "v=DMARC1; p=none")
-        .txt(&selector, dkim.text.as_deref().unwrap());
-    world.dns.put(zone);
+        .txt(&selector, dkim.text.as_deref().unwrap())
+        .a("mx", std::net::Ipv4Addr::LOCALHOST)
+        .cname("mta-sts", "mx.a.test");
+    world.dns.put(zone.clone().txt("_mta-sts", sts.text.as_deref().unwrap()));
     let Response::Checks(checks) = world.ok(check()).await else { panic!() };
     assert!(checks.iter().all(|check| check.ok), "{checks:?}");
+    world.dns.put(zone.txt("_mta-sts", "v=STSv1; id=old;"));
+    let Response::Checks(checks) = world.ok(check()).await else { panic!() };
+    let wrong: Vec<_> = checks.iter().filter(|check| !check.ok).map(|check| &check.name).collect();
+    assert_eq!(wrong, ["_mta-sts.a.test."]);
 }
 
 #[tokio::test]

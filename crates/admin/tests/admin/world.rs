@@ -7,7 +7,7 @@ pub(crate) use std::time::{Duration, Instant};
 pub(crate) use jiff::Timestamp;
 pub(crate) use letterlock_address::ReversePath;
 pub(crate) use letterlock_admin::*;
-pub(crate) use letterlock_config::{Limits, Retention};
+pub(crate) use letterlock_config::{Limits, MtaSts, Retention, StsMode};
 pub(crate) use letterlock_delivery::{Drainer, Folder, Incoming, Intake, Rooms, settler};
 pub(crate) use letterlock_directory::{Directory, QuotaVerdict, Resolution};
 pub(crate) use letterlock_dns::Resolver;
@@ -19,6 +19,7 @@ pub(crate) use letterlock_mailbox::{Mailboxes, Options};
 pub(crate) use letterlock_queue::{Origin, Queue};
 pub(crate) use letterlock_state::State;
 pub(crate) use letterlock_testkit::dns::{DnsServer, Zone};
+pub(crate) use letterlock_transport_policy::OwnPolicy;
 pub(crate) use letterlock_vault::slot::{Argon2Cost, OrganisationKey};
 pub(crate) use letterlock_vault::{DeliveryId, Pool, ServerKey};
 pub(crate) use tempfile::TempDir;
@@ -80,6 +81,10 @@ impl World {
         let admin = Admin {
             data_dir: dir.path().to_owned(),
             hostname: "mx.a.test".into(),
+            mta_sts: OwnPolicy::new(
+                &MtaSts { mode: StsMode::Testing, ..MtaSts::default() },
+                "mx.a.test",
+            ),
             directory,
             mailboxes,
             queue,

@@ -230,6 +230,7 @@ async fn store(session: &mut Session, truth: &mut Truth, random: &mut Random) {
         None => BTreeSet::new(),
     };
     assert!(left_alone.is_empty() || since.is_some(), "{command}: {tagged}");
+    let mut own = Vec::new();
     for uid in uids.into_iter().filter(|uid| !left_alone.contains(uid)) {
         let Some(old) = truth.messages.get(&uid) else { continue };
         let mut flags = old.clone();
@@ -242,17 +243,20 @@ async fn store(session: &mut Session, truth: &mut Truth, random: &mut Random) {
             }
             _ => flags = [flag.to_owned()].into(),
         }
-        if silent != "" && session.numbers.contains(&uid) && session.flags.contains_key(&uid) {
-            // The client counts along; what others did to it meanwhile comes as a response.
-            session.flags.insert(uid, flags.clone());
-        }
-        truth.set(uid, flags);
+        truth.set(uid, flags.clone());
+        own.push((uid, flags));
     }
     // Responses about what others did come before the own ones: the last one of each message counts.
     for line in lines {
         session
             .take(truth, &line, !by_uid)
             .unwrap_or_else(|why| panic!("{command}: {line}: {why}"));
+    }
+    // Of what it does in silence, a client keeps count itself.
+    for (uid, flags) in own {
+        if !silent.is_empty() && session.flags.contains_key(&uid) {
+            session.flags.insert(uid, flags);
+        }
     }
 }
 

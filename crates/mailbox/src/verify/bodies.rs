@@ -198,12 +198,15 @@ async fn open_entry(live: &Live, entry: Entry) -> Result<(Entry, Option<Opened>)
     Ok((entry, same.then_some(opened)))
 }
 
+/// A piece's number, and what is packed in it.
+type NumberedPiece = (usize, Option<Vec<u8>>);
+
 /// The pieces of one job, and of the last job all beyond the end; a piece on a damaged page has no data.
 fn read_pieces(
     conn: &Connection,
     body: i64,
     first: usize,
-) -> Result<Vec<(usize, Option<Vec<u8>>)>, MailboxError> {
+) -> Result<Vec<NumberedPiece>, MailboxError> {
     let mut ids = conn
         .prepare_cached("SELECT id FROM chunks WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3")?;
     let limit = (CHUNKS_PER_JOB + 1) as i64;

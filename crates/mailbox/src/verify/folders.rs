@@ -47,7 +47,7 @@ pub(super) async fn check(
             Err(error) => return Err(error),
         }
     }
-    let others = live.read(|conn, memory| check_numbers(conn, memory)).await;
+    let others = live.read(check_numbers).await;
     match others {
         Ok(problems) => problems.into_iter().for_each(|problem| report.add(problem)),
         Err(MailboxError::Damaged(_)) => {}

@@ -408,15 +408,14 @@ fn recover_bodies(conn: &Connection) -> Result<u64, MailboxError> {
             .0
         }
     };
-    let mut uid: i64 = conn.query_row(
+    let first: i64 = conn.query_row(
         "SELECT max(f.uid_next, coalesce((SELECT max(uid) + 1 FROM messages WHERE folder = f.id), 1)) FROM folders f WHERE f.id = ?1",
         [folder],
         |row| row.get(0),
     )?;
-    let mut places = Vec::new();
-    for body in lost {
-        places.push(vec![Value::Integer(uid), Value::Integer(body)]);
-        uid += 1;
-    }
+    let places: Vec<_> = (first..)
+        .zip(lost)
+        .map(|(uid, body)| vec![Value::Integer(uid), Value::Integer(body)])
+        .collect();
     place(conn, folder, &places)
 }

@@ -417,3 +417,30 @@ async fn parts_of_a_large_message_are_read_alone() {
         assert!(handle.reader(folder, uid).await.unwrap().is_none());
     }
 }
+
+/// A large MULTIAPPEND is cut into jobs: what others do on the account comes in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_import_leaves_turns_to_others() {
+    let (_world, handle) = World::open().await;
+    let folder = fill(&handle, 1).await;
+    let import = tokio::spawn({
+        let handle = handle.clone();
+        async move {
+            let many = (0..3_000).map(|n| message(&format!("import {n}"))).collect();
+            handle.append("Archive", many).await.unwrap().uids
+        }
+    });
+    let mut turns = 0;
+    while !import.is_finished() {
+        let flip = [FlagOperation::Add, FlagOperation::Remove][turns % 2];
+        let flip = change(flip, SystemFlags::FLAGGED, &[]);
+        assert_eq!(handle.store(folder, &set("1"), flip, None).await.unwrap().changed.len(), 1);
+        turns += 1;
+    }
+    assert_eq!(import.await.unwrap().len(), 3_000);
+    // In one job it would be a few.
+    assert!(turns > 100, "{turns}");
+    let archive = handle.status("Archive").await.unwrap();
+    assert_eq!((archive.messages, archive.uid_next), (3_000, 3_001));
+    assert!(handle.body(archive.folder, 2_999).await.unwrap().is_some());
+}

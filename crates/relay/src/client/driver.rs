@@ -114,9 +114,9 @@ pub async fn converse_tls(
 }
 
 /// Leads a dialogue over a connection that has carried another message.
-pub async fn converse_again<'a>(
+pub async fn converse_again(
     kept: Box<Kept>,
-    job: &'a Job,
+    job: &Job,
     recipients: Vec<usize>,
     host: &str,
     means: Means<'_>,

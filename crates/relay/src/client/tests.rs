@@ -224,6 +224,62 @@ fn what_a_host_cannot_take_is_not_sent() {
 }
 
 #[test]
+fn a_connection_has_its_limits() {
+    let mut all = job(&["a@one.test", "b@two.test", "c@one.test"]);
+    let limits = ALL.replace("DSN", "LIMITS RCPTDOMAINMAX=1");
+    let replies = "250 s\r\n250 a\r\n250 c\r\n354 go\r\n250 ok\r\n";
+    let (sent, report) = run(&all, &[&limits, replies].concat());
+    assert!(sent.contains("RCPT TO:<a@one.test>|RCPT TO:<c@one.test>|DATA|"), "{sent}");
+    assert_eq!(report.end, End::Reconnect);
+    assert_eq!(fates(&report).len(), 2);
+    all.recipients.truncate(1);
+    // The next message over the same connection begins with RSET, and counts.
+    let standing = Standing {
+        offered: letterlock_smtp_wire::Capabilities {
+            limits: letterlock_smtp_wire::ehlo::Limits { mail_max: Some(2), ..Default::default() },
+            ..Default::default()
+        },
+        mails: 1,
+        ..Standing::default()
+    };
+    assert!(standing.has_room());
+    let mut dialogue = Dialogue::resumed(&all, [0], "mx.test", standing.clone());
+    assert_eq!(dialogue.resume(), Action::Send(b"RSET\r\n".to_vec()));
+    let sent = play(&mut dialogue, "250 reset\r\n250 s\r\n250 r\r\n354 go\r\n250 ok\r\n").concat();
+    assert!(sent.starts_with("MAIL FROM:<a@x.test>"), "{sent}");
+    assert!(!dialogue.standing().has_room());
+    assert_eq!(dialogue.into_report().end, End::Complete);
+    // One that has died meanwhile says nothing about the message.
+    for replies in ["421 bye\r\n", "500 what\r\n", ""] {
+        let mut dialogue = Dialogue::resumed(&all, [0], "mx.test", standing.clone());
+        dialogue.resume();
+        play(&mut dialogue, replies);
+        dialogue.lost(Finding::deferred(4, 2, "lost"));
+        let report = dialogue.into_report();
+        assert_eq!((report.end, report.findings.len()), (End::Reconnect, 0), "{replies}");
+    }
+}
+
+#[test]
+fn a_connection_that_will_not_do_carries_nothing() {
+    let job = job(&["b@y.test"]);
+    for (finding, refused) in
+        [(Finding::failed(7, 30, "no"), true), (Finding::deferred(7, 5, "not now"), false)]
+    {
+        let mut dialogue = Dialogue::new(&job, [0], "mx.test", Security::Plain);
+        let mut parser = ReplyParser::new();
+        let (_, greeting) = parser.feed(b"220 mx\r\n").unwrap();
+        dialogue.reply(&greeting.unwrap());
+        let (_, hello) = parser.feed(b"250 mx\r\n").unwrap();
+        assert_eq!(dialogue.reply(&hello.unwrap()), Action::Judge);
+        assert_eq!(dialogue.forbid(finding), Action::Finish(b"QUIT\r\n".to_vec()));
+        let report = dialogue.into_report();
+        assert_eq!(matches!(report.end, End::Refused(_)), refused);
+        assert!(report.findings.is_empty());
+    }
+}
+
+#[test]
 fn wishes_for_reports_travel_on() {
     let mut job = job(&["b@y.test"]);
     job.ret = Some(Ret::Hdrs);

@@ -269,3 +269,48 @@ async fn own_mail_is_converted_where_nobody_takes_eight_bits() {
     world.gone(id).await;
     assert_eq!(mx.messages()[1].text(), body);
 }
+
+#[tokio::test]
+async fn tls_from_the_first_octet() {
+    use letterlock_relay::client::{
+        Content, Conversation, Dialogue, End, Job, Login, Means, Recipient, Security, Timeouts,
+        Upgrade, converse_tls,
+    };
+    let ca = TestCa::new().unwrap();
+    let mut script = letterlock_testkit::mx::Script::new("smart.test").with("AUTH PLAIN");
+    script.login = Some(("me".to_owned(), "s3cret".to_owned()));
+    script.implicit_tls = true;
+    let smart = FakeMx::start(script.with_tls(ca.issue(&["smart.test"]).unwrap())).unwrap();
+    let recipient =
+        Recipient { address: "bob@far.test".parse().unwrap(), notify: None, orcpt: None };
+    let job = Job {
+        own: letterlock_address::Domain::parse("mx.here.test").unwrap().into(),
+        reverse_path: "ann@here.test".parse().unwrap(),
+        ret: None,
+        envid: None,
+        recipients: vec![recipient],
+        content: Content::of(MESSAGE.as_bytes(), false, false),
+        require_tls: false,
+    };
+    let login = Login { user: "me".to_owned(), password: "s3cret".to_owned().into() };
+    let dialogue =
+        Dialogue::new(&job, [0], "smart.test", Security::Active).with_login(Some(&login));
+    let tls = letterlock_net::ClientTls::load(Some(&ca.root_file())).unwrap();
+    let timeouts = Timeouts::default();
+    let stream = letterlock_net::connect(smart.address(), SOON).await.unwrap();
+    let means = Means {
+        upgrade: Upgrade { config: tls.verified(), name: "smart.test".to_owned() },
+        judge: &mut |look| {
+            assert!(look.tls.is_some());
+            Ok(())
+        },
+        message: MESSAGE.as_bytes(),
+        timeouts: &timeouts,
+    };
+    let Conversation::Held { report, kept, .. } = converse_tls(stream, dialogue, means).await
+    else {
+        panic!("no handshake")
+    };
+    assert_eq!((report.end, kept.is_some()), (End::Complete, true));
+    assert!(smart.messages()[0].tls);
+}

@@ -95,7 +95,7 @@ impl World {
             network,
             port: outbound.port,
             outbound,
-            folder: folder,
+            folder,
         }
     }
 

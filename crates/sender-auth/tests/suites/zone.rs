@@ -44,7 +44,7 @@ fn octets(text: &str) -> Vec<u8> {
 
 fn name(text: &str) -> Name {
     let labels = text.trim_end_matches('.').split('.').filter(|label| !label.is_empty());
-    let mut name = Name::from_labels(labels.map(|label| octets(label))).expect("a name");
+    let mut name = Name::from_labels(labels.map(octets)).expect("a name");
     name.set_fqdn(true);
     name
 }

@@ -10,12 +10,13 @@ pub struct Record {
 impl Record {
     /// Reads a record; `None` for what is none.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut fields = text.split(';').map(trim);
-        if fields.next()? != "v=STSv1" {
+        // The version stands at the very beginning (RFC 8461 §3.1).
+        let (version, fields) = text.split_once(';')?;
+        if version.trim_end_matches([' ', '\t']) != "v=STSv1" {
             return None;
         }
         let mut id = None;
-        let mut fields = fields.peekable();
+        let mut fields = fields.split(';').map(trim).peekable();
         while let Some(field) = fields.next() {
             // Only the end of the record may be empty.
             if field.is_empty() && fields.peek().is_none() {
@@ -91,6 +92,7 @@ mod tests {
             "v=STSv1",
             "v=STSv1;",
             "id=1; v=STSv1",
+            " v=STSv1; id=1",
             "v=STSv2; id=1",
             "v=stsv1; id=1",
             "v=STSv1; id=",

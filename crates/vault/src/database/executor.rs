@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
-use crate::key::{FileKeys, Key};
 use crate::pool::{Alarm, Pool, Runnable, lock};
 use crate::vfs::{LogPosition, fault};
 
@@ -28,7 +27,7 @@ const CHECKPOINT_BUSY: u32 = 4_000;
 pub(super) const MAX_SYNC_FAILURES: u32 = 2;
 
 pub(super) struct Inner {
-    me: Weak<Inner>,
+    pub(super) me: Weak<Inner>,
     /// Exchanged when the database goes on in another file.
     spec: RwLock<Arc<Spec>>,
     pub(super) access: Access,
@@ -77,7 +76,7 @@ pub(super) struct State {
     /// Failed syncs since the last good one.
     pub(super) sync_failures: u32,
     pub(super) last_used: Instant,
-    idle_alarm: bool,
+    pub(super) idle_alarm: bool,
     sync_alarm: bool,
     checkpoint_queued: bool,
 }
@@ -188,13 +187,6 @@ impl Inner {
             live.abandon();
         }
         self.forget_keys();
-    }
-
-    /// After closing for good: handles may live on, the keys must not.
-    pub(super) fn forget_keys(&self) {
-        let mut spec = Spec::clone(&self.spec());
-        spec.keys = FileKeys { page: Key::zero(), integrity: Key::zero() };
-        self.set_spec(Arc::new(spec));
     }
 
     /// Queues `job`, or answers it if the database is closed.
@@ -400,54 +392,6 @@ impl Inner {
             }
             (None, Ok(())) => {}
         }
-    }
-
-    fn idle(&self, state: &mut State) {
-        state.idle_alarm = false;
-        let (Some(after), true) = (self.spec().idle_close, state.live.is_some()) else { return };
-        let due = state.last_used + after;
-        let copied = state.live.as_ref().is_some_and(|live| live.copying.is_some());
-        if Instant::now() < due || copied || !lock(&self.queue).jobs.is_empty() {
-            state.idle_alarm = true;
-            let again = due.max(Instant::now() + Duration::from_millis(10));
-            return self.pool.set_alarm(again, Alarm::Idle, self.me.clone());
-        }
-        if let Err(error) = self.shut(state) {
-            tracing::error!(file = %self.path().display(), %error, "not closed cleanly");
-        }
-    }
-
-    fn close(&self, state: &mut State, reply: Option<Reply<(), VaultError>>) {
-        let outcome = self.shut(state);
-        lock(&self.queue).life = Life::Closed;
-        self.forget_keys();
-        match (reply, outcome) {
-            (Some(reply), outcome) => reply.send(outcome),
-            (None, Err(error)) => {
-                tracing::error!(file = %self.path().display(), %error, "not closed cleanly");
-            }
-            (None, Ok(())) => {}
-        }
-    }
-
-    /// Closes the connection, cleanly if possible.
-    fn shut(&self, state: &mut State) -> Result<(), VaultError> {
-        if self.access == Access::ReadOnly {
-            state.live.take().into_iter().for_each(Live::abandon);
-        }
-        let Some(live) = &mut state.live else { return Ok(()) };
-        let ready = match state.sync_failures >= MAX_SYNC_FAILURES {
-            true => Err(VaultError::SyncFailed),
-            false => live.wind_down(&self.spec()),
-        };
-        let sync_failed = live.file.sync_failures() > 0;
-        match ready {
-            // Without it, a later sync would find nothing open and call it done.
-            Err(_) if sync_failed => drop(self.recover(state, None)),
-            Err(_) => state.live.take().into_iter().for_each(Live::abandon),
-            Ok(()) => return state.live.take().map_or(Ok(()), |live| live.close(&self.spec())),
-        }
-        ready
     }
 
     /// After a failed sync: nothing is known about what was written since the last good

@@ -55,14 +55,6 @@ pub(crate) fn find(wanted: &[&Masked]) -> Vec<Vec<String>> {
                 }
                 for (masked, places) in wanted.iter().zip(&mut found) {
                     if masked.stands_at(&buffer[offset..read]) {
-                        let from = offset.saturating_sub(64);
-                        println!(
-                            "own stack {:x} place {address:x} {:02x?} | {:02x?} | {:02x?}",
-                            &raw const own as u64,
-                            &buffer[from..offset],
-                            &buffer[offset..offset + 32],
-                            &buffer[offset + 32..offset + 96]
-                        );
                         places.push(format!("{address:x} {name}"));
                     }
                 }
@@ -76,23 +68,22 @@ pub(crate) fn find(wanted: &[&Masked]) -> Vec<Vec<String>> {
     found
 }
 
+/// What is left of a mailbox.
 pub(crate) struct Outcome {
-    pub(crate) page_key: Vec<String>,
-    pub(crate) integrity_key: Vec<String>,
+    /// Where the key of its pages still stands.
+    pub(crate) key: Vec<String>,
+    /// Where words of its mail do.
     pub(crate) text: Vec<String>,
 }
 
-fn spec(path: &Path, page: &Masked, integrity: &Masked) -> Spec {
-    let key = |masked: &Masked| {
-        let mut octets = masked.unmasked();
-        let key = Key::from_slice(&octets).unwrap();
-        octets.fill(0);
-        std::hint::black_box(&octets);
-        key
-    };
+fn spec(path: &Path, page: &Masked) -> Spec {
+    let mut octets = page.unmasked();
+    let page = Key::from_slice(&octets).unwrap();
+    octets.fill(0);
+    std::hint::black_box(&octets);
     Spec {
         path: path.to_owned(),
-        keys: FileKeys { page: key(page), integrity: key(integrity) },
+        keys: FileKeys { page, integrity: Key::random() },
         schema: &["CREATE TABLE entry (id INTEGER PRIMARY KEY, body BLOB NOT NULL)"],
         cache_kib: 70,
         idle_close: None,
@@ -109,14 +100,14 @@ fn secret() -> Masked {
 /// Works in a mailbox, locks it, and tells what is left of it in memory.
 pub(crate) fn after_locking() -> Outcome {
     let folder = tempfile::tempdir().unwrap();
-    let (page, integrity) = (secret(), secret());
+    let page = secret();
     let text = Masked::new(b"the words of a letter, 7f31c9");
     let pool = Pool::new("memory", 2);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let account = AccountId::generate();
     let ring: Keyring<(Key, Database)> = Keyring::new();
     runtime.block_on(async {
-        let spec = spec(&folder.path().join("mailbox.db"), &page, &integrity);
+        let spec = spec(&folder.path().join("mailbox.db"), &page);
         let key = spec.keys.page.clone();
         let database = Database::open(&pool, spec).await.unwrap();
         for number in 0..200_i64 {
@@ -141,15 +132,15 @@ pub(crate) fn after_locking() -> Outcome {
         };
         assert!(database.sliced(read).await.unwrap() > 600_000);
         ring.insert(account, (key, database.clone()), Instant::now());
-        let open = find(&[&page, &integrity, &text]);
+        let open = find(&[&page, &text]);
         assert!(open.iter().all(|places| !places.is_empty()), "the search finds what is there");
         // A session that has not gone yet holds a handle still.
         let (key, kept) = ring.remove(account).unwrap();
         drop(key);
         database.close().await.unwrap();
-        let left = find(&[&page, &integrity, &text]);
+        let left = find(&[&page, &text]);
         drop((database, kept));
-        let [page_key, integrity_key, text] = <[_; 3]>::try_from(left).unwrap();
-        Outcome { page_key, integrity_key, text }
+        let [key, text] = <[_; 2]>::try_from(left).unwrap();
+        Outcome { key, text }
     })
 }

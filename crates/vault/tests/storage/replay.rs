@@ -191,7 +191,7 @@ async fn an_older_frame_in_its_place_ends_the_log() {
         let mut at = offset as usize;
         for part in octets.chunks(FRAME) {
             let place = at..at + part.len();
-            let is_frame = part.len() == FRAME && at >= 32 && (at - 32) % FRAME == 0;
+            let is_frame = part.len() == FRAME && at >= 32 && (at - 32).is_multiple_of(FRAME);
             if is_frame && log.get(place.clone()).is_some_and(|now| now != part) {
                 replays.push((place, part.to_vec()));
             }

@@ -64,7 +64,7 @@ async fn many_are_synced_at_once_and_few_one_by_one() {
 async fn what_is_written_after_the_point_is_not_taken_for_synced() {
     let world = World::recording();
     world.as_one_filesystem();
-    let (_pool, databases) = many(&world, 20).await;
+    let (_pool, databases) = many(&world, 40).await;
     assert!(Database::sync_many(&databases).await.iter().all(Result::is_ok));
     unsynced(&databases[7], 3).await;
     let before = syncs(&world, &databases);
@@ -76,7 +76,7 @@ async fn what_is_written_after_the_point_is_not_taken_for_synced() {
 async fn where_syncing_all_at_once_fails_each_is_answered_for_itself() {
     let world = World::recording();
     world.as_one_filesystem();
-    let (_pool, databases) = many(&world, 20).await;
+    let (_pool, databases) = many(&world, 40).await;
     databases[4].close().await.unwrap();
     // The whole, and then one of the files.
     world.fail_syncs(2);
@@ -84,7 +84,7 @@ async fn where_syncing_all_at_once_fails_each_is_answered_for_itself() {
     assert!(matches!(answers[4], Err(VaultError::Closed)));
     let failed = answers.iter().filter(|answer| matches!(answer, Err(VaultError::Io(_)))).count();
     assert_eq!((failed, world.whole_syncs()), (1, 0));
-    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 18);
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 38);
     for (at, database) in databases.iter().enumerate().filter(|(at, _)| *at != 4) {
         assert!(!contents(database).await.unwrap().is_empty(), "{at}");
     }
