@@ -61,11 +61,11 @@ async fn config_check_names_key_line_and_remedy_of_every_mistake() -> Result<()>
 #[tokio::test]
 async fn config_errors_say_what_cannot_be() -> Result<()> {
     let mut server = at_rest()?;
-    server.configure(|setup| setup.set("listen", "https", "[\"127.0.0.1:8443\"]"))?;
+    server.configure(|setup| setup.set("listen", "managesieve", "[\"127.0.0.1:4190\"]"))?;
     let errors = refused(&server, &["config", "check"], "", 2).await?;
-    ensure!(errors.contains("listen.https"), "{errors}");
+    ensure!(errors.contains("listen.managesieve"), "{errors}");
     server.configure(|setup| {
-        setup.set("listen", "https", "[]").set("auth", "allow_cleartext", "true").set(
+        setup.set("listen", "managesieve", "[]").set("auth", "allow_cleartext", "true").set(
             "listen",
             "imap",
             "[\"0.0.0.0:1143\"]",

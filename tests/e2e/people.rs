@@ -2,6 +2,8 @@
 
 #[path = "support/deliver.rs"]
 mod deliver;
+#[path = "people/files.rs"]
+mod files;
 #[path = "support/json.rs"]
 mod json;
 #[path = "support/letter.rs"]

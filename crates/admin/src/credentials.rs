@@ -1,6 +1,8 @@
 //! What opens an account: passwords, recovery keys, app passwords.
 
-use letterlock_directory::{Account, AccountKeys, KeyMode};
+use std::sync::Arc;
+
+use letterlock_directory::{Account, AccountKeys, DirectoryError, KeyMode};
 use letterlock_login::UnlockError;
 use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Slot, SlotKind, slot};
 use zeroize::Zeroizing;
@@ -13,6 +15,9 @@ const MADE_PASSWORD: usize = 24;
 
 /// Shortest password that is taken: the slot's hash makes guessing dear, not impossible.
 const MIN_PASSWORD: usize = 8;
+
+/// How often a credential is made for a number that others take first.
+const ATTEMPTS: usize = 16;
 
 impl Admin {
     pub(crate) async fn change_password(
@@ -85,6 +90,8 @@ impl Admin {
         self.mailboxes.remove(account.id).await?;
         self.mailboxes.create(&secrets).await?;
         self.forget_mark(account.id).await?;
+        // There is room again, which nobody could count before the next unlock.
+        self.directory.note_usage(account.id, 0);
         Ok(shown)
     }
 
@@ -104,12 +111,17 @@ impl Admin {
     ) -> Result<Response, AdminError> {
         let account = self.find_account(address)?;
         let key = self.account_key(&account, unlock).await?;
-        let (text, slot) = slot::recovery(account.id, account.next_slot_id(), &key);
-        self.directory.add_slot(account.id, named(slot, "recovery")).await?;
+        let (account, text) = self
+            .add_made(address, &key, "recovery", |account, id| slot::recovery(account.id, id, &key))
+            .await?;
         for old in account.slots.iter().filter(|named| named.slot.kind == SlotKind::Recovery) {
-            self.directory.remove_slot(account.id, old.slot.id).await?;
+            match self.directory.remove_slot(account.id, old.slot.id).await {
+                // By another command of the same kind.
+                Err(DirectoryError::NoSuchSlot { .. }) => {}
+                other => other?,
+            }
         }
-        Ok(Response::Made(vec![new_secret("recovery-key", Secret::new(text.to_string()))]))
+        Ok(Response::Made(vec![new_secret("recovery-key", text)]))
     }
 
     pub(crate) async fn add_app_password(
@@ -120,11 +132,48 @@ impl Admin {
     ) -> Result<Response, AdminError> {
         let account = self.find_account(address)?;
         let key = self.account_key(&account, unlock).await?;
-        let (salt, _) = self.login.salts().of_account(&account);
-        let id = account.next_slot_id();
-        let (text, slot) = slot::app_password_with_scram(account.id, id, &key, &salt);
-        self.directory.add_slot(account.id, named(slot, &name)).await?;
-        Ok(Response::Made(vec![new_secret("app-password", Secret::new(text.to_string()))]))
+        let salts = self.login.salts();
+        let (_, text) = self
+            .add_made(address, &key, &name, |account, id| {
+                let (salt, _) = salts.of_account(account);
+                slot::app_password_with_scram(account.id, id, &key, &salt)
+            })
+            .await?;
+        Ok(Response::Made(vec![new_secret("app-password", text)]))
+    }
+
+    /// Adds a slot, made for the account as it is and the next number. Where another command or a login takes that number
+    /// first, it is made again. Gives the account as it was before, and the secret's text.
+    async fn add_made(
+        &self,
+        address: &str,
+        key: &AccountKey,
+        name: &str,
+        make: impl Fn(&Account, u32) -> (Zeroizing<String>, Slot),
+    ) -> Result<(Arc<Account>, Secret), AdminError> {
+        for left in (0..ATTEMPTS).rev() {
+            let account = self.find_account(address)?;
+            self.check_key(&account, key)?;
+            let (text, slot) = make(&account, account.next_slot_id());
+            match self.directory.add_slot(account.id, named(slot, name)).await {
+                Err(DirectoryError::SlotTaken { .. }) if left > 0 => {}
+                Err(error) => return Err(error.into()),
+                Ok(()) => return Ok((account, Secret::new(text.to_string()))),
+            }
+        }
+        Err(AdminError::Failed("other commands change the credentials all the time".into()))
+    }
+
+    /// Between the moment in which a rotation's new keys count and the end of the sessions of before, an unlocked
+    /// mailbox still has the old account key at hand: a credential that wraps it would open nothing.
+    fn check_key(&self, account: &Account, key: &AccountKey) -> Result<(), AdminError> {
+        match account.secrets.open(account.id, key, &self.server_key) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(AdminError::Failed(format!(
+                "the keys of {} were changed meanwhile: try again",
+                account.address
+            ))),
+        }
     }
 
     pub(crate) fn list_app_passwords(&self, address: &str) -> Result<Response, AdminError> {
@@ -135,6 +184,7 @@ impl Admin {
                     id: named.slot.id,
                     name: named.name.clone(),
                     created: named.created_at.to_string(),
+                    last_used: named.last_used.map(|used| used.to_string()),
                     scram: slot::scram_parameters(&named.slot).is_some(),
                 },
             );
@@ -183,9 +233,10 @@ impl Admin {
                 AdminError::Failed(format!("the server's slot does not open: {error}"))
             });
         }
-        self.login
-            .unlocked_key(account.id)
-            .ok_or_else(|| AdminError::Locked(account.address.to_string()))
+        let unlocked = self.login.unlocked_key(account.id);
+        let key = unlocked.ok_or_else(|| AdminError::Locked(account.address.to_string()))?;
+        self.check_key(account, &key)?;
+        Ok(key)
     }
 
     /// A slot for a main password. Argon2 is slow on purpose: not on an async worker.

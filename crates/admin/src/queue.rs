@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use letterlock_queue::{Filter, QueueError, Shown, ShownRow, Subject, Summary};
+use letterlock_state::Event;
 use letterlock_vault::DeliveryId;
 
 use crate::{Admin, AdminError, QueueDetails, QueueRequest, QueueRow, RecipientRow, Response};
@@ -25,17 +26,30 @@ impl Admin {
                 Ok(done(count, "tried now"))
             }
             QueueRequest::Hold { id } => {
-                let count = self.queue.hold(Subject::Message(parse_id(&id)?)).await?;
+                let id = parse_id(&id)?;
+                let count = self.queue.hold(Subject::Message(id)).await?;
+                self.tell(id, count, now, Event::Held { reason: "an operator said so".into() });
                 Ok(done(count, "held"))
             }
             QueueRequest::Release { id } => {
-                let count = self.queue.release(Subject::Message(parse_id(&id)?), now).await?;
+                let id = parse_id(&id)?;
+                let count = self.queue.release(Subject::Message(id), now).await?;
+                self.tell(id, count, now, Event::Released);
                 Ok(done(count, "released"))
             }
             QueueRequest::Cancel { id } => {
-                let count = self.queue.cancel(Subject::Message(parse_id(&id)?)).await?;
+                let id = parse_id(&id)?;
+                let count = self.queue.cancel(Subject::Message(id)).await?;
+                self.tell(id, count, now, Event::Cancelled);
                 Ok(done(count, "cancelled"))
             }
+        }
+    }
+
+    /// Tells the trace what an operator did, if it concerned anybody.
+    fn tell(&self, id: DeliveryId, count: usize, now: Timestamp, event: Event) {
+        if count > 0 {
+            self.state.record(id, now, event);
         }
     }
 }
@@ -76,5 +90,6 @@ fn recipient(row: &ShownRow) -> RecipientRow {
         attempts: row.attempts,
         next_attempt: row.next_attempt.map(|at| at.to_string()),
         last_reply: row.last_reply.clone(),
+        security: row.security.clone(),
     }
 }

@@ -193,6 +193,8 @@ pub struct AppPasswordRow {
     pub name: String,
     /// When it was made, RFC 3339.
     pub created: String,
+    /// When it was last used, to the hour, RFC 3339; `None` if never.
+    pub last_used: Option<String>,
     /// Whether it logs in by SCRAM too; those of before do not.
     pub scram: bool,
 }
@@ -276,4 +278,6 @@ pub struct RecipientRow {
     pub next_attempt: Option<String>,
     /// What was last answered, or why there was no answer.
     pub last_reply: Option<String>,
+    /// What was decided about transport security at the last try, in words.
+    pub security: Option<String>,
 }

@@ -7,16 +7,20 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use letterlock_directory::{Account, KeyMode};
 use letterlock_mailbox::{AccountState as MailboxState, Expected, MailboxError, Repair, Report};
-use letterlock_vault::{Disk, Key, SlotKind, slot, verify_file};
+use letterlock_vault::{AccountId, Disk, Key, SlotKind, slot, verify_file};
 
 use crate::progress::Reporter;
 use crate::{Admin, AdminError, Response, VerifiedRow};
 
 /// How many accounts with parked mail are asked for at once.
 const PAGE: u32 = 1000;
+
+/// After how long what looks left over is looked at again.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
 
 /// Why a mailbox is looked at from outside only.
 const LOCKED: &str = "locked";
@@ -45,7 +49,7 @@ impl Admin {
         }
         for (done, account) in (files.len() as u64..).zip(&accounts) {
             reporter.tell(&account.address.to_string(), done, of);
-            rows.push(self.verify_account(account, repair, reporter).await);
+            rows.extend(self.verify_as_it_is(account.id, repair, reporter).await);
         }
         reporter.tell("", of, of);
         Ok(Response::Verified(rows))
@@ -102,27 +106,58 @@ impl Admin {
         }
     }
 
-    /// Folders of accounts that the directory does not know.
+    /// Folders of accounts that the directory does not know, and still does not a moment later: an account's file is made
+    /// before its entry, and removed after it.
     async fn strange_folders(&self) -> Result<Vec<VerifiedRow>, AdminError> {
+        let mut strange = self.unknown_folders().await?;
+        if !strange.is_empty() {
+            tokio::time::sleep(SECOND_LOOK).await;
+            let still = self.unknown_folders().await?;
+            strange.retain(|name| still.contains(name));
+        }
+        let rows = strange.into_iter().map(|name| {
+            let mut row = VerifiedRow::new(&format!("accounts/{name}"));
+            row.found.push("belongs to no account".to_owned());
+            row.advice = Some(
+                "nobody has a key to it; move it away, unless an older directory.db is to be restored"
+                    .to_owned(),
+            );
+            row
+        });
+        Ok(rows.collect())
+    }
+
+    async fn unknown_folders(&self) -> Result<Vec<String>, AdminError> {
         let folder = self.data_dir.join("accounts");
         let listed = tokio::task::spawn_blocking(move || names(&folder)).await;
-        let listed =
+        let mut listed =
             listed.map_err(|_| AdminError::Failed("the server is shutting down".into()))?;
         let snapshot = self.directory.snapshot();
         let known: HashSet<String> =
             snapshot.accounts().map(|account| account.id.to_string()).collect();
-        let strange = listed.into_iter().filter(|name| !known.contains(name));
-        Ok(strange
-            .map(|name| {
-                let mut row = VerifiedRow::new(&format!("accounts/{name}"));
-                row.found.push("belongs to no account".to_owned());
-                row.advice = Some(
-                    "nobody has a key to it; move it away, unless an older directory.db is to be restored"
-                        .to_owned(),
-                );
-                row
-            })
-            .collect())
+        listed.retain(|name| !known.contains(name));
+        Ok(listed)
+    }
+
+    /// Checks an account as the directory has it by now, since others may have taken long; again if its keys were
+    /// changed meanwhile. Nothing if it is no more.
+    async fn verify_as_it_is(
+        &self,
+        id: AccountId,
+        repair: bool,
+        reporter: &Reporter,
+    ) -> Option<VerifiedRow> {
+        let now = || self.directory.snapshot().account(id);
+        let mut account = now()?;
+        loop {
+            let row = self.verify_account(&account, repair, reporter).await;
+            let after = now()?;
+            let same = after.secrets.epoch == account.secrets.epoch;
+            if same || row.found.is_empty() {
+                return Some(row);
+            }
+            account = after;
+        }
     }
 
     async fn verify_account(
@@ -199,20 +234,40 @@ impl Admin {
     ) -> Result<(), MailboxError> {
         let expected = self.expected(account);
         let progress = progress_of(account, reporter);
-        let (before, after) = self.mailboxes.repair(account.id, &expected, progress).await?;
-        row.pages = u64::from(after.pages);
-        let mended = before.findings.iter().filter(|finding| !after.findings.contains(finding));
-        row.repaired.extend(mended.map(ToString::to_string));
-        if after.findings.iter().all(|finding| finding.repair != Repair::Salvage) {
-            row.found.extend(after.findings.iter().map(ToString::to_string));
+        let after = match self.mailboxes.repair(account.id, &expected, progress).await {
+            Ok((before, after)) => {
+                row.pages = u64::from(after.pages);
+                let mended =
+                    before.findings.iter().filter(|finding| !after.findings.contains(finding));
+                row.repaired.extend(mended.map(ToString::to_string));
+                after.findings
+            }
+            // In the middle of the mending, which needs more of the file than the check does.
+            Err(MailboxError::Damaged(text)) => {
+                tracing::warn!(account = %account.id, text, "cannot be mended in place");
+                return self.salvage(account, row, reporter).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let kept = after.iter().filter(|finding| finding.repair != Repair::Salvage);
+        row.found.extend(kept.map(ToString::to_string));
+        if after.iter().all(|finding| finding.repair != Repair::Salvage) {
             return Ok(());
         }
+        self.salvage(account, row, reporter).await
+    }
+
+    /// Writes the file anew from what can be read.
+    async fn salvage(
+        &self,
+        account: &Account,
+        row: &mut VerifiedRow,
+        reporter: &Reporter,
+    ) -> Result<(), MailboxError> {
         let handle = self.mailboxes.handle(account.id).ok_or(MailboxError::Locked)?;
         let secrets = handle.secrets()?;
         let progress = progress_of(account, reporter);
         let salvaged = self.mailboxes.salvage((*secrets).clone(), progress).await?;
-        let kept = after.findings.iter().filter(|finding| finding.repair != Repair::Salvage);
-        row.found.extend(kept.map(ToString::to_string));
         row.repaired.push(format!(
             "the file was written anew from what could be read and is locked now: {} messages, {} of them without \
              flags and dates, {} places that could not be read; the damaged file stays beside it",

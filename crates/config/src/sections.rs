@@ -191,7 +191,7 @@ section! {
         /// How long a mailbox may be full until mail for it is refused for good (552). Before that its senders are told
         /// to try again later (452).
         quota_patience: Duration as Period = days(7), from secs(0), to days(365);
-        /// Received fields in a message from which on it is taken to be in a loop.
+        /// Received fields that a message may have; with more it is taken to be in a loop (RFC 5321 §6.3).
         received_hops: usize as Count<usize> = 100, from 10, to 1000;
         /// Refused commands in an SMTP session after which it is closed.
         smtp_errors: u32 as Count<u32> = 10, from 1, to 10_000;

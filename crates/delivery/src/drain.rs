@@ -252,7 +252,7 @@ impl Drainer {
         if done.rows.is_empty() {
             return Ok(());
         }
-        handle.sync().await?;
+        handle.sync_delivered(&done.keys).await?;
         self.queue.filed(&done.rows);
         self.queue.sync().await?;
         handle.prune_delivered(&done.keys).await?;
@@ -272,7 +272,9 @@ impl Drainer {
             match handle.deliver_all(deliveries).await {
                 Ok(outcomes) => {
                     let pairs = opened.into_iter().zip(outcomes);
-                    pairs.for_each(|(one, outcome)| self.filed(handle, one, outcome, done));
+                    for (one, outcome) in pairs {
+                        self.filed(handle, one, outcome, done).await;
+                    }
                     return Ok(());
                 }
                 Err(error) if error.is_temporary() => return Err(error.into()),
@@ -281,14 +283,14 @@ impl Drainer {
         }
         for one in opened {
             match handle.deliver(one.delivery.clone()).await {
-                Ok(outcome) => self.filed(handle, one, outcome, done),
+                Ok(outcome) => self.filed(handle, one, outcome, done).await,
                 Err(error) => set_aside(handle, one.parked, error.into(), stuck)?,
             }
         }
         Ok(())
     }
 
-    fn filed(&self, handle: &Handle, one: Opened<'_>, outcome: Filed, done: &mut Done) {
+    async fn filed(&self, handle: &Handle, one: Opened<'_>, outcome: Filed, done: &mut Done) {
         let Opened { parked, delivery, copy } = one;
         tracing::info!(delivery = %parked.id, account = %handle.account(), filed = ?outcome, "filed after waiting");
         if let Some(state) = &self.state {
@@ -298,7 +300,7 @@ impl Drainer {
         if let (Some(notices), Some(copy)) = (&self.notices, copy)
             && outcome != Filed::Already
         {
-            notices.filed(copy);
+            notices.filed(copy).await;
         }
         done.rows.push(parked.row);
         done.keys.push((delivery.id, delivery.recipient));

@@ -4,7 +4,7 @@
 //! next transaction. So one message alone waits for nobody, and many cost less each.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use letterlock_mailbox::{Delivery, Filed, Handle, MailboxError};
 use letterlock_vault::AccountId;
@@ -28,7 +28,7 @@ pub(crate) struct Filer(Mutex<HashMap<AccountId, Vec<Waiting>>>);
 
 impl Filer {
     /// Files a message; like [`Handle::deliver`].
-    pub(crate) async fn file(&self, handle: &Handle, delivery: Delivery) -> Outcome {
+    pub(crate) async fn file(self: &Arc<Self>, handle: &Handle, delivery: Delivery) -> Outcome {
         let account = handle.account();
         let (outcome, filed) = oneshot::channel();
         let waiting = Waiting { handle: handle.clone(), delivery, outcome };
@@ -39,14 +39,23 @@ impl Filer {
             leads
         };
         if leads {
-            let mut leader = Leader { filer: self, account, done: false };
-            while let Some(batch) = self.next(account) {
-                file_all(batch).await;
-            }
-            leader.done = true;
+            let leader = Leader { filer: Arc::clone(self), account, done: false };
+            self.lead(leader).await;
         }
         // The leader may have been cut off: then those who waited try by themselves at the next drain.
         filed.await.unwrap_or(Err(MailboxError::Locked))
+    }
+
+    /// Files the first batch, in which the leader's own message is. Those who came meanwhile are filed by a task of
+    /// their own: in a mailbox that is never left alone, the leader would not get away.
+    async fn lead(&self, mut leader: Leader) {
+        if let Some(batch) = self.next(leader.account) {
+            file_all(batch).await;
+        }
+        match self.next(leader.account) {
+            None => leader.done = true,
+            Some(batch) => drop(tokio::spawn(leader.go_on(batch))),
+        }
     }
 
     /// The next batch; the account is free when there is none.
@@ -73,14 +82,26 @@ impl Filer {
 }
 
 /// Frees the account if its leader is cut off.
-struct Leader<'a> {
-    filer: &'a Filer,
+struct Leader {
+    filer: Arc<Filer>,
     account: AccountId,
     /// The account is free already, and may be somebody else's by now.
     done: bool,
 }
 
-impl Drop for Leader<'_> {
+impl Leader {
+    /// Files until nobody waits.
+    async fn go_on(mut self, first: Vec<Waiting>) {
+        let mut batch = Some(first);
+        while let Some(waiting) = batch {
+            file_all(waiting).await;
+            batch = self.filer.next(self.account);
+        }
+        self.done = true;
+    }
+}
+
+impl Drop for Leader {
     fn drop(&mut self) {
         if !self.done {
             self.filer.all().remove(&self.account);

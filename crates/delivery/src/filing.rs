@@ -52,7 +52,7 @@ pub(crate) async fn parked(
         &filing.folder,
         &body,
     );
-    let copy = is_wanted(parked.notify, &filing.reverse_path).then(|| FiledCopy {
+    let copy = is_wanted(parked.notify, &filing.reverse_path, &filing.folder).then(|| FiledCopy {
         id: parked.id,
         received_at: parked.received_at,
         recipient: parked.recipient.clone(),

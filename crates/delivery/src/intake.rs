@@ -107,9 +107,6 @@ impl Intake {
     /// Accepts a message for all its recipients or for none. On return it is durable, and
     /// 250 may be said. Once it has begun to be committed it is also filed, even if the caller
     /// does not wait.
-    ///
-    /// Copies that are passed on are entries of their own. If one of several cannot be committed, the caller is told
-    /// so, though the others go on: the client's next try then doubles them, and none is lost.
     pub async fn accept(&self, incoming: Incoming) -> Result<(), AcceptError> {
         let permit =
             self.in_hand.clone().acquire_owned().await.map_err(|_| AcceptError::Changed)?;
@@ -156,7 +153,9 @@ impl Intake {
         if copies.is_empty() {
             return Ok(Vec::new());
         }
-        let forwarding = self.forwarding.clone();
+        let mut forwarding = self.forwarding.clone();
+        // In a domain that is not ours, what comes back would go elsewhere.
+        forwarding.srs_domain.take_if(|domain| !snapshot.is_local(domain));
         let incoming = incoming.clone();
         let domains: Vec<_> = copies.iter().map(|copy| snapshot.domain(&copy.by.domain)).collect();
         let local =

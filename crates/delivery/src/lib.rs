@@ -34,7 +34,7 @@ pub use error::AcceptError;
 pub use forward::Forwarding;
 pub use incoming::{Asked, Folder, Incoming, Recipient};
 pub use intake::Intake;
-pub use notice::{FiledCopy, Notices};
+pub use notice::{FiledCopy, Notices, Telling};
 pub use room::Rooms;
 pub use route::RecipientDecision;
 pub use settle::{Settler, settler};

@@ -32,7 +32,11 @@ pub(crate) fn decide(
         false => Ok(None),
     };
     match (returned, snapshot.resolve(address)) {
-        (Ok(Some(back)), _) => RecipientDecision::Returns(back),
+        (Ok(Some(back)), _) => match snapshot.resolve(&back) {
+            Resolution::NotLocal => RecipientDecision::Returns(back),
+            // Its sender's domain became one of ours meanwhile.
+            resolution => RecipientDecision::Resolved(resolution),
+        },
         (Err(error), Resolution::NoSuchUser) => RecipientDecision::BadReturn(error),
         (_, resolution) => RecipientDecision::Resolved(resolution),
     }
@@ -76,14 +80,10 @@ pub(crate) fn plan(
         };
         let resolution = match decide(snapshot, forwarding, &recipient.address) {
             RecipientDecision::Resolved(resolution) => resolution,
-            RecipientDecision::Returns(back) => match snapshot.resolve(&back) {
-                Resolution::NotLocal => {
-                    add(passed(back));
-                    continue;
-                }
-                // Its sender became one of our own people meanwhile.
-                resolution => resolution,
-            },
+            RecipientDecision::Returns(back) => {
+                add(passed(back));
+                continue;
+            }
             RecipientDecision::BadReturn(_) => return Err(AcceptError::Changed),
         };
         match resolution {

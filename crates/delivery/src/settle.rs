@@ -9,9 +9,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use letterlock_mailbox::{Handle, Mailboxes};
+use letterlock_mailbox::{Delivered, Handle, Mailboxes};
 use letterlock_queue::{Queue, RowId};
-use letterlock_vault::{AccountId, DeliveryId};
+use letterlock_vault::AccountId;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -21,26 +21,20 @@ const ROUND: Duration = Duration::from_millis(200);
 /// Rounds between two prunings of delivery ids: they cost a sync of the queue.
 const PRUNE_EVERY: u32 = 25;
 
-/// Mailboxes that are synced at the same time.
-const SYNCS: usize = 8;
-
 /// A message that was filed and is not durable in its mailbox.
 pub(crate) struct Settled {
     pub(crate) handle: Handle,
     pub(crate) row: RowId,
     /// What the mailbox remembers of the delivery.
-    pub(crate) key: Key,
+    pub(crate) key: Delivered,
 }
 
 /// Takes what was filed.
 #[derive(Clone)]
 pub struct Settler(mpsc::UnboundedSender<Settled>);
 
-/// What a mailbox remembers of a delivery.
-type Key = (DeliveryId, String);
-
 /// Deliveries whose rows are gone, by account.
-type Done = HashMap<AccountId, Vec<Key>>;
+type Done = HashMap<AccountId, Vec<Delivered>>;
 
 /// Starts the task that settles. It ends, with a last round, when every [`Settler`] is dropped.
 pub fn settler(queue: Arc<Queue>, mailboxes: Arc<Mailboxes>) -> (Settler, JoinHandle<()>) {
@@ -83,32 +77,30 @@ async fn wait_a_round(receiver: &mpsc::UnboundedReceiver<Settled>) -> bool {
     receiver.is_closed()
 }
 
-/// Syncs each mailbox once and lets the queue forget what is durable.
+/// Makes the mailboxes durable, many with one sync, and lets the queue forget what is.
 async fn round(batch: Vec<Settled>, queue: &Queue, mailboxes: &Mailboxes, done: &mut Done) {
-    let mut accounts: HashMap<AccountId, (Handle, Vec<RowId>, Vec<Key>)> = HashMap::new();
+    let mut accounts: HashMap<AccountId, (Handle, Vec<RowId>, Vec<Delivered>)> = HashMap::new();
     for Settled { handle, row, key } in batch {
         let (_, rows, keys) =
             accounts.entry(handle.account()).or_insert_with(|| (handle, Vec::new(), Vec::new()));
         rows.push(row);
         keys.push(key);
     }
-    let mut waiting: Vec<_> = accounts.into_iter().collect();
-    while !waiting.is_empty() {
-        let mut syncs = tokio::task::JoinSet::new();
-        for (account, (handle, rows, keys)) in waiting.drain(..waiting.len().min(SYNCS)) {
-            syncs.spawn(async move { (account, handle.sync().await, rows, keys) });
-        }
-        while let Some(finished) = syncs.join_next().await {
-            let Ok((account, synced, rows, keys)) = finished else { continue };
-            match synced {
-                Ok(()) => {
-                    queue.filed(&rows);
-                    done.entry(account).or_default().extend(keys);
-                }
-                Err(error) => {
-                    tracing::warn!(%account, %error, "filed mail is not durable yet, its rows stay");
-                    mailboxes.drain_again(account);
-                }
+    let (mut waiting, mut filed) = (Vec::new(), Vec::new());
+    for (account, (handle, rows, keys)) in accounts {
+        filed.push((handle, keys.clone()));
+        waiting.push((account, rows, keys));
+    }
+    let answers = Mailboxes::sync_delivered(filed).await;
+    for ((account, rows, keys), synced) in waiting.into_iter().zip(answers) {
+        match synced {
+            Ok(()) => {
+                queue.filed(&rows);
+                done.entry(account).or_default().extend(keys);
+            }
+            Err(error) => {
+                tracing::warn!(%account, %error, "filed mail is not durable yet, its rows stay");
+                mailboxes.drain_again(account);
             }
         }
     }

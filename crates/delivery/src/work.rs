@@ -53,7 +53,13 @@ impl Work {
             false => Some(incoming.entry(incoming.body.clone(), recipients)),
         };
         // Whether the caller still listens makes no difference to what is done.
-        let (rows, outcome) = self.commit(incoming.id, own, passed).await;
+        let (rows, copies, outcome) = match self.commit(own, passed).await {
+            Ok((rows, copies)) => (rows, copies, Ok(())),
+            Err(error) => (Vec::new(), Vec::new(), Err(error)),
+        };
+        for (copy, passing) in copies {
+            self.passed(incoming.id, copy, passing);
+        }
         if outcome.is_ok() {
             tracing::info!(delivery = %incoming.id, recipients = count, octets = incoming.body.len(), "accepted");
             let recipients = u32::try_from(count).unwrap_or(u32::MAX);
@@ -75,34 +81,23 @@ impl Work {
         }
     }
 
-    /// Commits the message's entries side by side, so that they share a sync. Gives the rows of its own entry, which
-    /// are none if that failed or there is none.
+    /// Commits the message's entries, all or none: after a 451 the client brings all of it again. Gives the rows of its
+    /// own entry, if there is one, and what is passed on under which ids.
     async fn commit(
         &self,
-        id: DeliveryId,
         own: Option<NewEntry>,
         passed: Vec<(NewEntry, Passing)>,
-    ) -> (Vec<RowId>, Result<(), AcceptError>) {
-        let mut copies = tokio::task::JoinSet::new();
+    ) -> Result<(Vec<RowId>, Vec<(DeliveryId, Passing)>), AcceptError> {
+        let has_own = own.is_some();
+        let mut entries: Vec<NewEntry> = own.into_iter().collect();
+        let mut copies = Vec::with_capacity(passed.len());
         for (entry, passing) in passed {
-            let queue = self.queue.clone();
-            copies.spawn(async move { (entry.id, queue.accept(entry).await, passing) });
+            copies.push((entry.id, passing));
+            entries.push(entry);
         }
-        let (mut rows, mut outcome) = (Vec::new(), Ok(()));
-        if let Some(entry) = own {
-            match self.queue.accept(entry).await {
-                Ok(accepted) => rows = accepted.rows,
-                Err(error) => outcome = Err(error.into()),
-            }
-        }
-        while let Some(joined) = copies.join_next().await {
-            match joined {
-                Ok((copy, Ok(_), passing)) => self.passed(id, copy, passing),
-                Ok((_, Err(error), _)) => outcome = Err(error.into()),
-                Err(_) => outcome = Err(AcceptError::CutOff),
-            }
-        }
-        (rows, outcome)
+        let accepted = self.queue.accept_all(entries).await?;
+        let own = accepted.into_iter().next().filter(|_| has_own);
+        Ok((own.map_or_else(Vec::new, |own| own.rows), copies))
     }
 
     fn passed(&self, id: DeliveryId, copy: DeliveryId, Passing { by, to, srs, arc }: Passing) {
@@ -144,7 +139,7 @@ impl Work {
                 let address = recipient.address.to_string().into();
                 self.record(incoming.id, [Event::Filed { address }]);
                 if filed != Filed::Already {
-                    self.tell(incoming, recipient);
+                    self.tell(incoming, recipient).await;
                 }
             }
             Err(error) => {
@@ -154,10 +149,10 @@ impl Work {
         }
     }
 
-    fn tell(&self, incoming: &Incoming, recipient: crate::incoming::Recipient) {
+    async fn tell(&self, incoming: &Incoming, recipient: crate::incoming::Recipient) {
         let Some(notices) = &self.notices else { return };
-        if is_wanted(recipient.notify, &incoming.reverse_path) {
-            notices.filed(FiledCopy {
+        if is_wanted(recipient.notify, &incoming.reverse_path, incoming.folder.name()) {
+            let copy = FiledCopy {
                 id: incoming.id,
                 received_at: incoming.received_at,
                 recipient: recipient.address,
@@ -166,7 +161,8 @@ impl Work {
                 ret: incoming.asked.ret,
                 envid: incoming.asked.envid.clone(),
                 message: incoming.body.clone(),
-            });
+            };
+            notices.filed(copy).await;
         }
     }
 

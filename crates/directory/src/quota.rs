@@ -106,9 +106,15 @@ impl Ledger {
 }
 
 impl Directory {
-    /// Remembers a count of an account's mail, in its mailbox and in the queue together.
+    /// Remembers a count of an account's mail, in its mailbox and in the queue together. Where there is room again, it
+    /// is not full any more, whether a sender asks meanwhile or not.
     pub fn note_usage(&self, account: AccountId, octets: u64) {
-        self.know(account, |known| known.octets = octets);
+        let quota = self.snapshot().account(account).and_then(|account| account.quota);
+        self.know(account, |known| {
+            known.octets = octets;
+            known.full_since =
+                known.full_since.filter(|_| quota.is_some_and(|quota| octets >= quota));
+        });
     }
 
     /// Adds a message that was accepted for an account.

@@ -154,3 +154,24 @@ async fn texts_that_are_not_there_are_asked_for_once() {
         assert!(!dns.knows_no_text("_dmarc.quick.test"));
     }
 }
+
+#[tokio::test]
+async fn trouble_of_the_moment_is_never_remembered_as_absence() {
+    let server = DnsServer::start([Zone::signed("kept.test").ttl(300).a("host", FOUR)])
+        .expect("a DNS server");
+    for mode in [Dnssec::Require, Dnssec::Off] {
+        for fault in [Fault::ServFail, Fault::Drop] {
+            let dns = resolver(&server, mode);
+            // First at a name that does not exist, where SERVFAIL would be easy to mistake.
+            server.fail("_dmarc.kept.test", fault);
+            let failed = dns.txt("_dmarc.kept.test").await;
+            assert!(matches!(failed, Err(DnsError::Temporary(_))), "{failed:?}");
+            assert!(!dns.knows_no_text("_dmarc.kept.test"));
+            server.heal("_dmarc.kept.test");
+            server.change("kept.test", |zone| zone.txt("_dmarc", "v=DMARC1; p=none")).unwrap();
+            let found = dns.txt("_dmarc.kept.test").await;
+            assert_eq!(found, Ok(vec!["v=DMARC1; p=none".to_owned()]), "{mode:?}");
+            server.change("kept.test", |zone| zone.without("_dmarc", None)).unwrap();
+        }
+    }
+}

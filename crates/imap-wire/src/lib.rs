@@ -26,7 +26,7 @@ pub mod window;
 pub use command::fetch::{FetchCommand, FetchItem, FetchModifiers};
 pub use command::list::{ListCommand, StatusItem};
 pub use command::search::{SearchCommand, SearchKey, SearchProgram, SearchReturn};
-pub use command::{Command, Tagged};
+pub use command::{Command, Replaced, Tagged};
 pub use date::InternalDate;
 pub use flag::{Flag, SpecialUse};
 pub use mailbox_name::{MailboxName, NameForm};

@@ -4,6 +4,7 @@ use crate::mime::encoding::TransferEncoding;
 use crate::mime::header::{fields, find, header_length};
 use crate::mime::{Part, PartKind, Tree};
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// A section specification: what stands in the brackets of `BODY[…]`. The default is the whole message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +43,12 @@ pub struct Partial {
 }
 
 impl Partial {
+    /// What of a stretch of octets is wanted; empty beyond its end (RFC 9051 §6.4.5).
+    pub fn within(self, range: Range<u64>) -> Range<u64> {
+        let bound = |value: u64| range.start.saturating_add(value).min(range.end);
+        bound(self.offset)..bound(self.offset.saturating_add(self.length))
+    }
+
     /// The octets wanted; empty beyond the end (RFC 9051 §6.4.5).
     pub fn of(self, octets: &[u8]) -> &[u8] {
         let bound = |value: u64| usize::try_from(value).unwrap_or(usize::MAX).min(octets.len());
@@ -90,6 +97,15 @@ pub fn section_of<'a>(tree: &Tree<'a>, section: &Section) -> Option<Cow<'a, [u8]
             let inner = &tree.parts()[*inner];
             Some(of_message(tree.header(inner), tree.body(inner), text))
         }
+        _ => None,
+    }
+}
+
+/// The chosen fields of a header block, where the section is a choice; `None` for any other section.
+pub fn chosen(header: &[u8], text: &SectionText) -> Option<Vec<u8>> {
+    match text {
+        SectionText::HeaderFields(names) => Some(choose(header, names, true)),
+        SectionText::HeaderFieldsNot(names) => Some(choose(header, names, false)),
         _ => None,
     }
 }

@@ -124,7 +124,7 @@ pub(crate) fn scan(scanner: &mut Scanner<'_>) -> Scanned<SequenceSet> {
     }
 }
 
-fn scan_number(scanner: &mut Scanner<'_>) -> Scanned<SequenceNumber> {
+pub(crate) fn scan_number(scanner: &mut Scanner<'_>) -> Scanned<SequenceNumber> {
     if scanner.eat(b'*') {
         return Ok(SequenceNumber::Last);
     }

@@ -1,9 +1,9 @@
-//! APPEND (RFC 9051 §6.3.12), with several messages at once (RFC 3502).
+//! APPEND (RFC 9051 §6.3.12), with several messages at once (RFC 3502), and REPLACE (RFC 8508).
 
-use letterlock_imap_wire::response::continuation;
-use letterlock_imap_wire::sequence::NumberSet;
-use letterlock_imap_wire::{AppendBegin, Code, Event, InternalDate};
-use letterlock_mailbox::{Flags, NewMessage};
+use letterlock_imap_wire::response::{Status, continuation};
+use letterlock_imap_wire::sequence::{NumberSet, SequenceNumber};
+use letterlock_imap_wire::{AppendBegin, Code, Event, InternalDate, Replaced};
+use letterlock_mailbox::{Appended, Flags, NewMessage};
 
 use crate::carry::try_create;
 use crate::connection::Connection;
@@ -11,7 +11,9 @@ use crate::flags;
 use crate::outcome::{Ended, Outcome, Reply, Stop, settle};
 use crate::refresh::refresh;
 use crate::requires::refused_append;
-use crate::session::{Allowed, State, User, refusal};
+use crate::resync::highest;
+use crate::select::Selected;
+use crate::session::{Allowed, Naming, State, User, refusal, uid_required};
 use crate::view::Removals;
 
 /// What the messages of one command may have together, in largest messages: they are in memory until the last one is
@@ -35,16 +37,26 @@ impl Connection<'_> {
         begin: AppendBegin,
     ) -> Result<State, Ended> {
         let tag = begin.tag.clone();
-        let outcome = match (refusal(Allowed::AfterLogin, &state), state.user()) {
-            (None, Some(user)) => self.run_append(user, begin).await,
+        let replaces = begin.replaces.is_some();
+        let needed = if replaces { Allowed::WithMailbox } else { Allowed::AfterLogin };
+        let outcome = match (refusal(needed, &state), &state) {
+            (None, State::Selected(user, selected)) if replaces => {
+                self.run_replace(user, selected, begin).await
+            }
+            (None, State::Authenticated(user) | State::Selected(user, _)) => {
+                self.run_append(user, begin).await
+            }
             (reply, _) => {
                 self.wire.reader().refuse_append();
                 Err(reply.unwrap_or_else(|| Reply::bad("Log in first")).into())
             }
         };
-        let reply = settle(outcome)?;
+        let mut reply = settle(outcome)?;
         if let State::Selected(user, selected) = &mut state {
             refresh(user, selected, Removals::Told, false, &mut self.wire).await?;
+            if replaces && reply.status == Status::Ok {
+                reply.code = highest(user, selected);
+            }
         }
         self.complete(&state, Some(&tag), &reply)?;
         Ok(state)
@@ -61,6 +73,43 @@ impl Connection<'_> {
         };
         let messages = self.collect(user, begin).await?;
         keep(user, &name, check(messages)?).await
+    }
+
+    /// The new message comes before the old one goes, so that one of them is there whatever happens.
+    async fn run_replace(
+        &mut self,
+        user: &User,
+        selected: &Selected,
+        begin: AppendBegin,
+    ) -> Outcome {
+        let checked = match replaced(user, selected, begin.replaces) {
+            Ok(uid) => target(user, &begin).await.map(|name| (uid, name)),
+            Err(reply) => Err(reply.into()),
+        };
+        let (uid, name) = match checked {
+            Ok(checked) => checked,
+            Err(stop) => {
+                self.wire.reader().refuse_append();
+                return Err(stop);
+            }
+        };
+        let messages = check(self.collect(user, begin).await?)?;
+        let mailbox = user.mailbox();
+        let appended = mailbox.append(&name, messages).await.map_err(try_create)?;
+        let old = NumberSet::from_ranges([(uid, uid)]);
+        if let Err(error) = mailbox.remove(selected.folder, &old).await {
+            // All or nothing, as far as storage still does anything.
+            let new = appended.uids.iter().copied().collect();
+            if let Err(error) = mailbox.remove(appended.folder, &new).await {
+                tracing::warn!(%error, "a message was not replaced, but the new one stays");
+            }
+            return Err(error.into());
+        }
+        // RFC 8508 §3.5: the new UID is told before the old message goes.
+        Reply::ok("The new message is there")
+            .with(append_uid(appended))
+            .write(&mut self.wire.out, None);
+        Ok(Reply::ok("Replaced"))
     }
 
     /// Reads messages until the command is complete. Whatever the reader refuses meanwhile is this command.
@@ -140,8 +189,34 @@ fn check(messages: Vec<Coming>) -> Result<Vec<NewMessage>, Reply> {
     Ok(new.collect())
 }
 
+/// The UID of the message that REPLACE names.
+fn replaced(user: &User, selected: &Selected, named: Option<Replaced>) -> Result<u32, Reply> {
+    let Some(Replaced { uid, message }) = named else {
+        return Err(Reply::bad("A message to be replaced is missing"));
+    };
+    if !uid && user.naming() == Naming::Uids {
+        return Err(uid_required());
+    }
+    let view = &selected.view;
+    let found = match (message, uid) {
+        (SequenceNumber::Last, _) => view.uid_of(view.count()),
+        (SequenceNumber::Value(value), false) => view.uid_of(value.get()),
+        (SequenceNumber::Value(value), true) => view.number_of(value.get()).map(|_| value.get()),
+    };
+    match found {
+        Some(_) if selected.is_read_only() => Err(Reply::no("The mailbox was opened read-only")),
+        Some(uid) => Ok(uid),
+        None if uid => Err(Reply::no("There is no such message").with(Code::NonExistent)),
+        None => Err(Reply::bad("There is no message of that number")),
+    }
+}
+
+fn append_uid(appended: Appended) -> Code {
+    let uids: NumberSet = appended.uids.into_iter().collect();
+    Code::AppendUid { uid_validity: appended.uid_validity, uids }
+}
+
 async fn keep(user: &User, name: &str, messages: Vec<NewMessage>) -> Outcome {
     let appended = user.mailbox().append(name, messages).await.map_err(try_create)?;
-    let uids: NumberSet = appended.uids.into_iter().collect();
-    Ok(Reply::ok("Appended").with(Code::AppendUid { uid_validity: appended.uid_validity, uids }))
+    Ok(Reply::ok("Appended").with(append_uid(appended)))
 }

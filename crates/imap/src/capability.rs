@@ -60,6 +60,11 @@ const AFTER_LOGIN: &[&str] = &[
     "COMPRESS=DEFLATE",
     "APPENDLIMIT",
     "INPROGRESS",
+    "REPLACE",
+    "SEARCH=FUZZY",
+    "MULTISEARCH",
+    "UIDONLY",
+    "UNAUTHENTICATE",
 ];
 
 /// Without these nobody could talk to the server at all.
@@ -72,6 +77,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("ESORT", "SORT"),
     ("SEARCHRES", "ESEARCH"),
     ("PARTIAL", "ESEARCH"),
+    ("MULTISEARCH", "ESEARCH"),
     ("QUOTA=RES-STORAGE", "QUOTA"),
     ("QUOTA", "QUOTA=RES-STORAGE"),
     ("RIGHTS=TEXK", "ACL"),
@@ -83,6 +89,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("CREATE-SPECIAL-USE", "SPECIAL-USE"),
     ("UTF8=ACCEPT", "ENABLE"),
     ("QRESYNC", "ENABLE"),
+    ("UIDONLY", "ENABLE"),
 ];
 
 /// What IMAP4rev2 contains (RFC 9051, Appendix E): without one of them it is not whole.

@@ -18,9 +18,11 @@ use crate::refresh::refresh;
 use crate::requires::refused;
 use crate::select::{Selected, select};
 use crate::serve::Imap;
-use crate::session::{Resync, State, User, allowed, enables, refusal, removals, speaks_uids};
+use crate::session::{
+    Resync, State, User, allowed, enables, numbers_refused, refusal, removals, speaks_uids,
+};
 use crate::wire::{PROGRESS, Wire};
-use crate::{account, carry, fetch, folders, list, metadata, resync, search, sort, store};
+use crate::{account, carry, fetch, folders, list, metadata, multi, resync, search, sort, store};
 
 /// Bad commands in a row, before and after login, after which a client is sent away. A client that is merely new to some
 /// extension stays far below; what speaks another protocol does not.
@@ -178,7 +180,10 @@ impl<'a> Connection<'a> {
     async fn command(&mut self, state: State, tagged: Tagged) -> Result<State, Ended> {
         let Tagged { tag, command } = tagged;
         let refusal = refusal(allowed(&command), &state);
-        if let Some(reply) = refusal.or_else(|| refused(&command, &self.imap.capabilities)) {
+        let refusal = refusal
+            .or_else(|| refused(&command, &self.imap.capabilities))
+            .or_else(|| numbers_refused(&command, state.user()));
+        if let Some(reply) = refusal {
             self.complete(&state, Some(&tag), &reply)?;
             return Ok(state);
         }
@@ -217,6 +222,20 @@ impl<'a> Connection<'a> {
             ("DEFLATE", false) => Reply::bad("Wait for the answer to COMPRESS"),
             _ => Reply::bad("This mechanism is not offered"),
         }
+    }
+
+    /// UNAUTHENTICATE (RFC 8437 §3): all that the login brought goes, and what was selected, without expunging; TLS stays.
+    /// Compression cannot be taken back, and what one user's mail left in it must not serve the next one.
+    fn unauthenticate(&mut self, user: User, selected: Option<Box<Selected>>) -> (State, Reply) {
+        if self.wire.is_compressed() {
+            return (stay(user, selected), Reply::bad("Not while DEFLATE is active"));
+        }
+        drop((user, selected));
+        self.wire.reader().set_limits(self.imap.first_limits());
+        self.login_by = Instant::now() + self.imap.limits.login_timeout;
+        let names = self.capabilities(&State::NotAuthenticated);
+        let reply = Reply::ok("Nobody is logged in now").with(Code::Capability(names));
+        (State::NotAuthenticated, reply)
     }
 
     async fn perform(
@@ -290,6 +309,7 @@ impl<'a> Connection<'a> {
                 enable(&mut state, &names, &self.imap.capabilities, &mut self.wire.out);
                 Ok((state, Reply::ok("Enabled")))
             }
+            (Command::Unauthenticate, selected) => Ok(self.unauthenticate(user, selected)),
             (Command::Delete(name), selected) => {
                 let reply = settle(folders::delete(&user, &name).await)?;
                 match selected {
@@ -361,6 +381,9 @@ impl<'a> Connection<'a> {
             }
             (Command::Search(command), Some(selected)) => {
                 Box::pin(search::search(user, selected, command, tag, wire)).await
+            }
+            (Command::MultiSearch(command), selected) => {
+                Box::pin(multi::search(user, selected, command, tag, wire)).await
             }
             (Command::Copy(command), Some(selected)) => {
                 let copying = Box::pin(carry::copy(user, selected, &command));

@@ -24,6 +24,10 @@ pub(crate) fn enable(
                 state.user_mut().into_iter().for_each(User::accept_utf8);
                 "UTF8=ACCEPT"
             }
+            "UIDONLY" => {
+                state.user_mut().into_iter().for_each(User::name_by_uid);
+                "UIDONLY"
+            }
             "CONDSTORE" => {
                 wanted = wanted.max(Resync::Condstore);
                 "CONDSTORE"

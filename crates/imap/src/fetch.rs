@@ -6,15 +6,16 @@ use bytes::Bytes;
 use letterlock_imap_wire::response::vanished;
 use letterlock_imap_wire::{Code, FetchCommand, Window};
 use letterlock_mailbox::{
-    Columns, FlagChange, FlagOperation, FlagRow, Flags, MailboxError, ModSeq, Row, SystemFlags,
-    UidRanges,
+    BodyReader, Columns, FlagChange, FlagOperation, FlagRow, Flags, MailboxError, ModSeq, Row,
+    SystemFlags, UidRanges,
 };
 
 use crate::flags;
+use crate::large::{self, LARGE};
 use crate::message::{Message, Plan, Seen, write};
 use crate::outcome::{Outcome, Reply, Stop};
 use crate::select::Selected;
-use crate::session::{Dialect, Resync, User};
+use crate::session::{Dialect, Naming, Resync, User};
 use crate::wire::Wire;
 
 /// Rows asked for at once.
@@ -30,6 +31,17 @@ struct Progress {
     trouble: Option<Reply>,
 }
 
+impl Progress {
+    /// A message could not be sent.
+    fn failed(&mut self, stop: Stop) -> Result<(), Stop> {
+        match stop {
+            Stop::End(_) => return Err(stop),
+            Stop::Refuse(reply) => self.trouble.get_or_insert(reply),
+        };
+        Ok(())
+    }
+}
+
 /// Runs the command. Messages that others removed meanwhile are passed over.
 pub(crate) async fn fetch(
     user: &User,
@@ -38,7 +50,9 @@ pub(crate) async fn fetch(
     wire: &mut Wire,
 ) -> Outcome {
     let since = command.modifiers.changed_since.map(ModSeq);
-    let plan = Plan::new(&command.items, command.uid, since.is_some());
+    // UIDFETCH begins with it.
+    let tells_uid = command.uid && user.naming() == Naming::Any;
+    let plan = Plan::new(&command.items, tells_uid, since.is_some());
     let ranges = selected.view.resolve(&command.set, command.uid).map_err(|_| no_such_number())?;
     let ranges = match command.modifiers.partial {
         Some(window) => windowed(user, selected, command, &ranges, window).await?,
@@ -151,14 +165,11 @@ async fn write_batch(
     for row in rows {
         // Too new to have a number.
         let Some(number) = selected.view.number_of(row.uid) else { continue };
-        let octets = match octets(user, selected, plan, row).await {
-            Ok(Some(octets)) => octets,
+        let content = match open(user, selected, plan, row).await {
+            Ok(Some(content)) => content,
             Ok(None) => continue,
             Err(error) => {
-                match Stop::from(error) {
-                    Stop::End(ended) => return Err(ended.into()),
-                    Stop::Refuse(reply) => progress.trouble.get_or_insert(reply),
-                };
+                progress.failed(error.into())?;
                 continue;
             }
         };
@@ -174,35 +185,66 @@ async fn write_batch(
             modseq: now.modseq.0,
             tell_modseq: user.resync() >= Resync::Condstore,
         });
-        let message = Message { number, row, flags: &flags, seen, octets: &octets };
-        match write(plan, &message, wire).await {
-            Ok(sent) => {
-                sent?;
+        let octets = content.octets();
+        let name = user.message_name(number, row.uid);
+        let message = Message { name, row, flags: &flags, seen, octets };
+        let written = match &content {
+            Content::Octets(_) => match write(plan, &message, wire).await {
+                Ok(sent) => Ok(Ok(sent?)),
+                Err(error) => Ok(Err(error)),
+            },
+            Content::Large(reader) => large::write(plan, &message, reader, wire).await,
+        };
+        match written {
+            Ok(Ok(())) => {
                 progress.written += 1;
                 // Of a message that could not be sent, the client hears with the news.
                 if let Some(now) = now {
                     selected.view.made(&now);
                 }
             }
-            Err(error) => {
-                progress.trouble.get_or_insert(Reply::no(error.to_string()).with(Code::UnknownCte));
+            Ok(Err(error)) => {
+                progress.failed(Reply::no(error.to_string()).with(Code::UnknownCte).into())?;
             }
+            Err(stop) => progress.failed(stop)?,
         }
     }
     Ok(())
 }
 
-/// The octets that the plan needs; `None` if the message is gone.
-async fn octets(
+/// What a response is made from.
+enum Content {
+    /// The message, or what the plan needs of it.
+    Octets(Bytes),
+    /// A message that is read while it is sent.
+    Large(Box<BodyReader>),
+}
+
+impl Content {
+    fn octets(&self) -> &[u8] {
+        match self {
+            Self::Octets(octets) => octets,
+            Self::Large(_) => &[],
+        }
+    }
+}
+
+/// What the plan needs of a message; `None` if it is gone.
+async fn open(
     user: &User,
     selected: &Selected,
     plan: &Plan,
     row: &Row,
-) -> Result<Option<Bytes>, MailboxError> {
-    if plan.body {
-        return user.mailbox().body(selected.folder, row.uid).await;
+) -> Result<Option<Content>, MailboxError> {
+    let mailbox = user.mailbox();
+    if !plan.body {
+        return Ok(Some(Content::Octets(row.header.clone().unwrap_or_default())));
     }
-    Ok(Some(row.header.clone().unwrap_or_default()))
+    if row.size >= LARGE {
+        let reader = mailbox.reader(selected.folder, row.uid).await?;
+        return Ok(reader.map(|reader| Content::Large(Box::new(reader))));
+    }
+    Ok(mailbox.body(selected.folder, row.uid).await?.map(Content::Octets))
 }
 
 /// Sets `\Seen` where it is missing; answers the new flags of those messages. A mailbox that cannot be written to can

@@ -6,8 +6,9 @@ use jiff::tz::TimeZone;
 use letterlock_imap_wire::command::search::ExtendedKey;
 use letterlock_imap_wire::sequence::NumberSet;
 use letterlock_imap_wire::{Code, Flag, SearchKey, SearchProgram};
-use letterlock_mailbox::{EmailId, Found, Lookup};
+use letterlock_mailbox::{EmailId, FolderId, Found, Lookup};
 
+use crate::fuzzy::loosened;
 use crate::outcome::{Reply, Stop};
 use crate::select::Selected;
 use crate::session::User;
@@ -22,21 +23,32 @@ pub(crate) async fn find(
     selected: &Selected,
     program: SearchProgram,
 ) -> Result<Found, Stop> {
+    find_in(user, selected.folder, &selected.view, program).await
+}
+
+/// The same in any mailbox of which there is a view.
+pub(crate) async fn find_in(
+    user: &User,
+    folder: FolderId,
+    view: &View,
+    program: SearchProgram,
+) -> Result<Found, Stop> {
+    let asked = loosened(program.key);
     let mut wanted = Vec::new();
-    gather(&program.key, &mut wanted);
+    gather(&asked, &mut wanted);
     if wanted.len() > MOST {
         return Err(Reply::no("Too many keys by id or date of saving").with(Code::Limit).into());
     }
     let mut found = Vec::with_capacity(wanted.len());
     for key in wanted {
         found.push(match lookup(key) {
-            Some(lookup) => user.mailbox().lookup(selected.folder, lookup).await?,
+            Some(lookup) => user.mailbox().lookup(folder, lookup).await?,
             None => NumberSet::new(),
         });
     }
-    let key = replace(program.key, &selected.view, &mut found.into_iter());
-    let context = selected.view.search_context(jiff::Timestamp::now());
-    Ok(user.mailbox().search(selected.folder, &SearchProgram { key }, &context).await?)
+    let key = replace(asked, view, &mut found.into_iter());
+    let context = view.search_context(jiff::Timestamp::now());
+    Ok(user.mailbox().search(folder, &SearchProgram { key }, &context).await?)
 }
 
 /// The keys to be looked up, in their order.
@@ -55,7 +67,8 @@ fn gather<'k>(key: &'k SearchKey, found: &mut Vec<&'k ExtendedKey>) {
 fn lookup(key: &ExtendedKey) -> Option<Lookup> {
     let (from, until) = match key {
         ExtendedKey::EmailId(id) => return EmailId::parse(id).map(Lookup::Email),
-        ExtendedKey::ThreadId(_) => return None,
+        // FUZZY keys were replaced before.
+        ExtendedKey::ThreadId(_) | ExtendedKey::Fuzzy(_) => return None,
         ExtendedKey::SavedBefore(day) => (i64::MIN, midnight(*day)),
         ExtendedKey::SavedOn(day) => {
             (midnight(*day), midnight(day.saturating_add(jiff::Span::new().days(1))))

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use letterlock_imap_wire::mime::Tree;
-use letterlock_imap_wire::response::{BodyOctets, FetchResponse};
+use letterlock_imap_wire::response::{BodyOctets, FetchResponse, MessageName};
 use letterlock_imap_wire::section::{
     UnknownEncoding, binary_of, check_binary, section, section_of,
 };
@@ -20,7 +20,7 @@ const SMALL: usize = 16 * 1024;
 /// What a FETCH needs of each message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    items: Vec<FetchItem>,
+    pub(crate) items: Vec<FetchItem>,
     /// What of the row.
     pub(crate) columns: Columns,
     /// Whether the message itself has to be opened.
@@ -104,8 +104,8 @@ impl Plan {
 
 /// A message to be written.
 pub(crate) struct Message<'a> {
-    /// Its number in this session.
-    pub(crate) number: u32,
+    /// What the client calls it.
+    pub(crate) name: MessageName,
     /// Its row.
     pub(crate) row: &'a Row,
     /// Its flags as they are now, if they are to be told.
@@ -150,19 +150,25 @@ fn decoded<'a>(tree: Option<&Tree<'a>>, part: &[u32]) -> Option<Cow<'a, [u8]>> {
     tree.and_then(|tree| binary_of(tree, part)).and_then(Result::ok)
 }
 
+/// The response up to the items that were asked for: what became of the flags by asking.
+pub(crate) fn begin(plan: &Plan, message: &Message<'_>, out: &mut Vec<u8>) -> FetchResponse {
+    let mut response = FetchResponse::begin(out, message.name);
+    if message.seen.is_some() && !plan.flags {
+        response.flags(out, message.flags);
+    }
+    if let Some(seen) = message.seen.filter(|seen| seen.tell_modseq && !plan.has_modseq()) {
+        response.modseq(out, seen.modseq);
+    }
+    response
+}
+
 async fn respond(
     plan: &Plan,
     message: &Message<'_>,
     tree: Option<Tree<'_>>,
     wire: &mut Wire,
 ) -> std::io::Result<()> {
-    let mut response = FetchResponse::begin(&mut wire.out, message.number);
-    if message.seen.is_some() && !plan.flags {
-        response.flags(&mut wire.out, message.flags);
-    }
-    if let Some(seen) = message.seen.filter(|seen| seen.tell_modseq && !plan.has_modseq()) {
-        response.modseq(&mut wire.out, seen.modseq);
-    }
+    let mut response = begin(plan, message, &mut wire.out);
     for item in &plan.items {
         match item {
             FetchItem::Section { section: wanted, partial, .. } => {
@@ -208,7 +214,7 @@ async fn respond(
 }
 
 /// The names of IMAP4rev1 for whole messages and their halves.
-fn legacy(item: &FetchItem) -> (&'static str, SectionText) {
+pub(crate) fn legacy(item: &FetchItem) -> (&'static str, SectionText) {
     match item {
         FetchItem::Rfc822Header => ("RFC822.HEADER", SectionText::Header),
         FetchItem::Rfc822Text => ("RFC822.TEXT", SectionText::Text),
@@ -233,7 +239,7 @@ async fn send(
             put(response, &mut wire.out, BodyOctets::Octets(octets))
         }
         Some(octets) => {
-            put(response, &mut wire.out, BodyOctets::Following(octets.len()));
+            put(response, &mut wire.out, BodyOctets::Following(octets.len() as u64));
             wire.send(octets).await?;
         }
     }
@@ -241,7 +247,7 @@ async fn send(
 }
 
 /// Items that come from the row as they are.
-fn write_plain(
+pub(crate) fn write_plain(
     response: &mut FetchResponse,
     item: &FetchItem,
     message: &Message<'_>,

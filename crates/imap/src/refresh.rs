@@ -7,7 +7,7 @@ use letterlock_mailbox::{FlagRow, MailboxError};
 use crate::flags;
 use crate::outcome::{Ended, Stop};
 use crate::select::Selected;
-use crate::session::{Dialect, Resync, User};
+use crate::session::{Dialect, Naming, Resync, User};
 use crate::view::{News, Removals};
 use crate::wire::Wire;
 
@@ -61,7 +61,7 @@ async fn tell(
     uids: bool,
     wire: &mut Wire,
 ) -> Result<(), Ended> {
-    if user.resync() == Resync::Qresync {
+    if user.hears_vanished() {
         vanished(&mut wire.out, false, &news.vanished);
     } else {
         for number in &news.expunged {
@@ -110,8 +110,8 @@ pub(crate) fn tell_flags(
 ) {
     selected.introduce(&row.flags.keywords, out);
     let recent = user.dialect() == Dialect::Rev1 && selected.view.is_recent(row.uid);
-    let mut response = FetchResponse::begin(out, number);
-    if uid || user.resync() == Resync::Qresync {
+    let mut response = FetchResponse::begin(out, user.message_name(number, row.uid));
+    if tells_uid(user, uid) {
         response.uid(out, row.uid);
     }
     response.flags(out, &flags::to_wire(&row.flags, recent));
@@ -123,10 +123,15 @@ pub(crate) fn tell_flags(
 
 /// `* n FETCH (MODSEQ (…))`: what a STORE with `.SILENT` still has to tell (RFC 7162 §3.1.3).
 pub(crate) fn tell_modseq(user: &User, number: u32, row: &FlagRow, uid: bool, out: &mut Vec<u8>) {
-    let mut response = FetchResponse::begin(out, number);
-    if uid || user.resync() == Resync::Qresync {
+    let mut response = FetchResponse::begin(out, user.message_name(number, row.uid));
+    if tells_uid(user, uid) {
         response.uid(out, row.uid);
     }
     response.modseq(out, row.modseq.0);
     response.finish(out);
+}
+
+/// Whether a response that was not asked for has the UID among its items; UIDFETCH begins with it.
+fn tells_uid(user: &User, wanted: bool) -> bool {
+    user.naming() == Naming::Any && (wanted || user.resync() == Resync::Qresync)
 }

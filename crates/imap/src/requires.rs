@@ -20,6 +20,7 @@ pub(crate) fn refused(command: &Command, capabilities: &Capabilities) -> Option<
 pub(crate) fn refused_append(begin: &AppendBegin, capabilities: &Capabilities) -> Option<Reply> {
     let mut names = Vec::new();
     names.extend((begin.index > 0).then_some("MULTIAPPEND"));
+    names.extend(begin.replaces.is_some().then_some("REPLACE"));
     names.extend(begin.utf8.then_some("UTF8=ACCEPT"));
     names.extend((begin.binary && !begin.utf8).then_some("BINARY"));
     unmet(&names, capabilities)
@@ -36,6 +37,7 @@ fn of_command(command: &Command, names: &mut Vec<&'static str>) {
         Command::Enable(_) => names.push("ENABLE"),
         Command::Language(_) => names.push("LANGUAGE"),
         Command::Idle => names.push("IDLE"),
+        Command::Unauthenticate => names.push("UNAUTHENTICATE"),
         Command::Namespace => names.push("NAMESPACE"),
         Command::Unselect => names.push("UNSELECT"),
         Command::UidExpunge(_) => names.push("UIDPLUS"),
@@ -61,6 +63,11 @@ fn of_command(command: &Command, names: &mut Vec<&'static str>) {
             of_returns(search.returns, names);
             of_key(&search.program.key, names);
         }
+        Command::MultiSearch(multi) => {
+            names.push("MULTISEARCH");
+            of_returns(multi.search.returns, names);
+            of_key(&multi.search.program.key, names);
+        }
         Command::Sort(sort) => {
             names.push("SORT");
             names.extend(sort.returns.is_some().then_some("ESORT"));
@@ -68,6 +75,8 @@ fn of_command(command: &Command, names: &mut Vec<&'static str>) {
             let shown = |by| matches!(by, SortBy::DisplayFrom | SortBy::DisplayTo);
             let shown = sort.criteria.iter().any(|criterion| shown(criterion.by));
             names.extend(shown.then_some("SORT=DISPLAY"));
+            let scored = sort.criteria.iter().any(|one| one.by == SortBy::Relevancy);
+            names.extend(scored.then_some("SEARCH=FUZZY"));
             of_key(&sort.program.key, names);
         }
         Command::Thread(thread) => {
@@ -127,6 +136,7 @@ fn of_returns(returns: Option<SearchReturn>, names: &mut Vec<&'static str>) {
     let Some(returns) = returns else { return };
     names.extend(returns.save.then_some("SEARCHRES"));
     names.extend(returns.partial.is_some().then_some("PARTIAL"));
+    names.extend(returns.relevancy.then_some("SEARCH=FUZZY"));
 }
 
 fn of_key(key: &SearchKey, names: &mut Vec<&'static str>) {
@@ -139,6 +149,10 @@ fn of_key(key: &SearchKey, names: &mut Vec<&'static str>) {
         SearchKey::Younger(_) | SearchKey::Older(_) => names.push("WITHIN"),
         SearchKey::Extended(ExtendedKey::EmailId(_) | ExtendedKey::ThreadId(_)) => {
             names.push("OBJECTID");
+        }
+        SearchKey::Extended(ExtendedKey::Fuzzy(key)) => {
+            names.push("SEARCH=FUZZY");
+            of_key(key, names);
         }
         SearchKey::Extended(_) => names.push("SAVEDATE"),
         _ => {}
@@ -154,6 +168,7 @@ mod tests {
     fn commands_go_with_their_capabilities() {
         for (name, line) in [
             ("IDLE", "IDLE"),
+            ("UNAUTHENTICATE", "UNAUTHENTICATE"),
             ("MOVE", "UID MOVE 1 x"),
             ("CONDSTORE", "FETCH 1 (MODSEQ)"),
             ("CONDSTORE", "SEARCH OR ALL NOT MODSEQ 1"),
@@ -165,6 +180,8 @@ mod tests {
             ("PARTIAL", "UID FETCH 1:* UID (PARTIAL 1:2)"),
             ("PARTIAL", "SEARCH RETURN (PARTIAL 1:2) ALL"),
             ("ESEARCH", "SEARCH RETURN (MIN) ALL"),
+            ("MULTISEARCH", "ESEARCH IN (personal) ALL"),
+            ("SAVEDATE", "ESEARCH IN (personal) SAVEDON 1-Jan-2024"),
             ("SEARCHRES", "SEARCH RETURN (SAVE) ALL"),
             ("OBJECTID", "STATUS x (MAILBOXID)"),
             ("SAVEDATE", "SEARCH SAVEDON 1-Jan-2024"),
@@ -177,6 +194,9 @@ mod tests {
             ("ACL", "MYRIGHTS x"),
             ("COMPRESS=DEFLATE", "COMPRESS DEFLATE"),
             ("WITHIN", "SEARCH YOUNGER 5"),
+            ("WITHIN", "SEARCH FUZZY YOUNGER 5"),
+            ("SEARCH=FUZZY", "SEARCH NOT FUZZY SUBJECT x"),
+            ("SEARCH=FUZZY", "SORT (RELEVANCY) UTF-8 ALL"),
             ("SASL-IR", "AUTHENTICATE PLAIN AAAA"),
             ("CREATE-SPECIAL-USE", "CREATE x (USE (\\Sent))"),
         ] {

@@ -1,15 +1,18 @@
 //! SEARCH and UID SEARCH (RFC 9051 §6.4.4), answered by ESEARCH where the client asked for that or speaks IMAP4rev2, and
 //! kept as `$` where it asked to.
 
+use letterlock_imap_wire::command::search::ExtendedKey;
 use letterlock_imap_wire::response::{self, Esearch, Numbers, esearch};
 use letterlock_imap_wire::sequence::NumberSet;
-use letterlock_imap_wire::{SearchCommand, SearchKey, SearchReturn};
-use letterlock_mailbox::{Columns, ModSeq};
+use letterlock_imap_wire::{SearchCommand, SearchKey, SearchProgram, SearchReturn};
+use letterlock_mailbox::{Columns, FolderId, Found, ModSeq};
 
-use crate::keys::find;
+use crate::fuzzy::{exact_hits, needs_fuzzy, scores};
+use crate::keys::find_in;
 use crate::outcome::{Outcome, Reply, Stop};
 use crate::select::Selected;
 use crate::session::{Dialect, User};
+use crate::view::View;
 use crate::wire::{PROGRESS, Wire};
 
 /// Rows asked for at once.
@@ -27,7 +30,12 @@ pub(crate) async fn search(
     if command.charset.is_some() && user.accepts_utf8() {
         return Ok(Reply::bad("With UTF8=ACCEPT, everything is UTF-8"));
     }
-    let found = match wire.during(tag, PROGRESS, find(user, selected, command.program)).await? {
+    let relevancy = command.returns.is_some_and(|returns| returns.relevancy);
+    if let Some(reply) = needs_fuzzy(relevancy, &command.program) {
+        return Ok(reply);
+    }
+    let searching = find_scored(user, selected.folder, &selected.view, command.program, relevancy);
+    let (found, exact) = match wire.during(tag, PROGRESS, searching).await? {
         Ok(found) => found,
         Err(stop) => {
             // RFC 9051 §6.4.4.1: a search that fails leaves nothing in `$`.
@@ -39,7 +47,8 @@ pub(crate) async fn search(
     };
     let highest = match modseq_asked && !found.uids.is_empty() {
         true => {
-            highest_of(user, selected, &found.uids, command.returns, found.highest_modseq).await?
+            highest_of(user, selected.folder, &found.uids, command.returns, found.highest_modseq)
+                .await?
         }
         false => None,
     };
@@ -69,7 +78,9 @@ pub(crate) async fn search(
                 selected.view.save(kept(&found, returns));
             }
             if tells(returns) {
-                esearch(out, tag, command.uid, &result(&numbers, returns, highest, set));
+                let relevancy = scores(exact.as_ref(), &found, returns);
+                let result = Esearch { relevancy, ..result(&numbers, returns, highest, set) };
+                esearch(out, tag, command.uid, &result);
             }
         }
     }
@@ -77,13 +88,29 @@ pub(crate) async fn search(
     Ok(Reply::ok("Searched"))
 }
 
+/// A search, and which of its hits fit exactly if scores are wanted.
+pub(crate) async fn find_scored(
+    user: &User,
+    folder: FolderId,
+    view: &View,
+    program: SearchProgram,
+    scored: bool,
+) -> Result<(Found, Option<NumberSet>), Stop> {
+    let exact = match scored {
+        true => Some(exact_hits(user, folder, view, program.clone()).await?),
+        false => None,
+    };
+    Ok((find_in(user, folder, view, program).await?, exact))
+}
+
 /// Whether there is an answer besides the tagged one: SAVE alone asks for none.
 pub(crate) fn tells(returns: SearchReturn) -> bool {
-    returns.min || returns.max || returns.all || returns.count || returns.partial.is_some()
+    let some = returns.min || returns.max || returns.all || returns.count || returns.relevancy;
+    some || returns.partial.is_some()
 }
 
 /// Numbers in no order.
-fn set(numbers: &[u32]) -> Numbers {
+pub(crate) fn set(numbers: &[u32]) -> Numbers {
     Numbers::Set(numbers.iter().copied().collect())
 }
 
@@ -101,12 +128,16 @@ pub(crate) fn result(
         all: returns.all.then(|| put(numbers)),
         partial: returns.partial.map(|window| (window, put(window.of(numbers)))),
         modseq,
+        relevancy: None,
     }
 }
 
 /// Whether the options concern every message that was found, or only those at the ends or in the window.
 fn asks_all(returns: SearchReturn) -> bool {
-    returns.all || returns.count || !(returns.min || returns.max || returns.partial.is_some())
+    returns.all
+        || returns.count
+        || returns.relevancy
+        || !(returns.min || returns.max || returns.partial.is_some())
 }
 
 /// What `$` becomes (RFC 9051 §6.4.4.1): with MIN, MAX or PARTIAL and nothing that asks for all, only those.
@@ -123,7 +154,7 @@ pub(crate) fn kept(uids: &[u32], returns: SearchReturn) -> NumberSet {
 /// is about (RFC 7162 §3.1.5, §3.1.10).
 pub(crate) async fn highest_of(
     user: &User,
-    selected: &Selected,
+    folder: FolderId,
     uids: &[u32],
     returns: Option<SearchReturn>,
     highest: ModSeq,
@@ -134,8 +165,7 @@ pub(crate) async fn highest_of(
     };
     let (mut top, mut after) = (None, 0);
     loop {
-        let rows =
-            user.mailbox().rows(selected.folder, &some, Columns::default(), after, ROWS).await?;
+        let rows = user.mailbox().rows(folder, &some, Columns::default(), after, ROWS).await?;
         top = rows.iter().map(|row| row.modseq.0).max().max(top);
         match rows.last() {
             Some(last) if rows.len() == ROWS => after = last.uid,
@@ -149,7 +179,7 @@ pub(crate) fn asks_modseq(key: &SearchKey) -> bool {
     match key {
         SearchKey::ModSeq(_) => true,
         SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().any(asks_modseq),
-        SearchKey::Not(key) => asks_modseq(key),
+        SearchKey::Not(key) | SearchKey::Extended(ExtendedKey::Fuzzy(key)) => asks_modseq(key),
         _ => false,
     }
 }

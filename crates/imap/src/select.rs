@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::flags::SYSTEM;
 use crate::outcome::{Reply, Stop};
 use crate::resync::resync;
-use crate::session::{Dialect, User};
+use crate::session::{Dialect, Naming, User};
 use crate::view::View;
 use crate::wire::Wire;
 
@@ -96,7 +96,9 @@ pub(crate) async fn select(
     exists(out, selected.view.count());
     if user.dialect() == Dialect::Rev1 {
         recent(out, selected.view.recent());
-        if let Some(number) = found.unseen.and_then(|uid| selected.view.number_of(uid)) {
+        // RFC 9586 §3.1: no numbers.
+        let unseen = found.unseen.filter(|_| user.naming() == Naming::Any);
+        if let Some(number) = unseen.and_then(|uid| selected.view.number_of(uid)) {
             Reply::ok("First unseen message").with(Code::Unseen(number)).write(out, None);
         }
     }

@@ -1,6 +1,10 @@
 //! The states of a session (RFC 9051 §3), and which command may come in which.
 
-use letterlock_imap_wire::{Code, Command, FetchItem, MailboxName, NameForm, StatusItem};
+use letterlock_imap_wire::command::search::ExtendedKey;
+use letterlock_imap_wire::response::MessageName;
+use letterlock_imap_wire::{
+    Code, Command, FetchItem, MailboxName, NameForm, SearchKey, SequenceSet, StatusItem,
+};
 use letterlock_login::Session;
 use letterlock_mailbox::Handle;
 
@@ -61,11 +65,21 @@ pub(crate) enum Resync {
     Qresync,
 }
 
+/// How messages are named on a session's wire. There is no way back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// By number or UID, as the client likes.
+    Any,
+    /// By UID, and never by number (RFC 9586).
+    Uids,
+}
+
 /// A logged-in client.
 pub(crate) struct User {
     session: Session,
     dialect: Dialect,
     resync: Resync,
+    naming: Naming,
     accepts_utf8: bool,
     name: String,
     /// The largest message that APPEND takes.
@@ -80,6 +94,7 @@ impl User {
             session,
             dialect: Dialect::Rev1,
             resync: Resync::Off,
+            naming: Naming::Any,
             accepts_utf8: false,
             name,
             append_limit,
@@ -133,6 +148,29 @@ impl User {
         more
     }
 
+    /// How messages are named.
+    pub(crate) fn naming(&self) -> Naming {
+        self.naming
+    }
+
+    /// After `ENABLE UIDONLY`.
+    pub(crate) fn name_by_uid(&mut self) {
+        self.naming = Naming::Uids;
+    }
+
+    /// What a response about a message calls it.
+    pub(crate) fn message_name(&self, number: u32, uid: u32) -> MessageName {
+        match self.naming {
+            Naming::Any => MessageName::Number(number),
+            Naming::Uids => MessageName::Uid(uid),
+        }
+    }
+
+    /// Whether removals are told by VANISHED (RFC 7162 §3.2.10, RFC 9586 §3.3).
+    pub(crate) fn hears_vanished(&self) -> bool {
+        self.resync == Resync::Qresync || self.naming == Naming::Uids
+    }
+
     /// How mailbox names stand on this session's wire.
     pub(crate) fn form(&self) -> NameForm {
         match self.dialect {
@@ -165,6 +203,7 @@ pub(crate) fn enables(command: &Command) -> Resync {
         }
         Command::Store(store) => store.unchanged_since.is_some(),
         Command::Search(search) => asks_modseq(&search.program.key),
+        Command::MultiSearch(multi) => asks_modseq(&multi.search.program.key),
         Command::Sort(sort) => asks_modseq(&sort.program.key),
         Command::Thread(thread) => asks_modseq(&thread.program.key),
         _ => false,
@@ -209,6 +248,8 @@ pub(crate) fn allowed(command: &Command) -> Allowed {
         | Command::Sort(_)
         | Command::Thread(_) => Allowed::WithMailbox,
         Command::Enable(_)
+        | Command::Unauthenticate
+        | Command::MultiSearch(_)
         | Command::Select(_)
         | Command::Examine(_)
         | Command::Create { .. }
@@ -243,6 +284,44 @@ pub(crate) fn refusal(allowed: Allowed, state: &State) -> Option<Reply> {
     Some(Reply::bad(text))
 }
 
+/// The answer to a command with message numbers, for a client that said it would use none (RFC 9586 §3).
+pub(crate) fn numbers_refused(command: &Command, user: Option<&User>) -> Option<Reply> {
+    let refused = user.is_some_and(|user| user.naming == Naming::Uids) && uses_numbers(command);
+    refused.then(uid_required)
+}
+
+/// See [`numbers_refused`].
+pub(crate) fn uid_required() -> Reply {
+    Reply::bad("Name messages by UID").with(Code::UidRequired)
+}
+
+/// Whether a command names messages by number, or would be answered with numbers.
+fn uses_numbers(command: &Command) -> bool {
+    match command {
+        Command::Fetch(fetch) => !fetch.uid,
+        Command::Store(store) => !store.uid,
+        Command::Copy(copy) | Command::Move(copy) => !copy.uid,
+        Command::Search(search) => !search.uid || asks_numbers(&search.program.key),
+        Command::MultiSearch(multi) => asks_numbers(&multi.search.program.key),
+        Command::Sort(sort) => !sort.uid || asks_numbers(&sort.program.key),
+        Command::Thread(thread) => !thread.uid || asks_numbers(&thread.program.key),
+        Command::Select(select) | Command::Examine(select) => {
+            select.qresync.as_ref().is_some_and(|known| known.sequence_match.is_some())
+        }
+        _ => false,
+    }
+}
+
+/// `$` stands for messages, not for numbers.
+pub(crate) fn asks_numbers(key: &SearchKey) -> bool {
+    match key {
+        SearchKey::Sequence(set) => *set != SequenceSet::Saved,
+        SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().any(asks_numbers),
+        SearchKey::Not(key) | SearchKey::Extended(ExtendedKey::Fuzzy(key)) => asks_numbers(key),
+        _ => false,
+    }
+}
+
 /// Whether EXPUNGE responses may go out before the command's tagged answer: not while the client counts on its message
 /// numbers. The UID forms are commands of their own (RFC 9051 §7.5.1).
 pub(crate) fn removals(command: &Command) -> Removals {
@@ -266,7 +345,7 @@ pub(crate) fn speaks_uids(command: &Command) -> bool {
         Command::Sort(sort) => sort.uid,
         Command::Thread(thread) => thread.uid,
         Command::Copy(copy) | Command::Move(copy) => copy.uid,
-        Command::UidExpunge(_) => true,
+        Command::UidExpunge(_) | Command::MultiSearch(_) => true,
         _ => false,
     }
 }
@@ -294,6 +373,28 @@ mod tests {
             );
         }
         assert!(refusal(allowed(&command("NOOP")), &State::Logout).is_none());
+    }
+
+    #[test]
+    fn some_commands_are_about_numbers() {
+        for line in [
+            "FETCH 1 FLAGS",
+            "STORE 1 FLAGS ()",
+            "COPY 1 x",
+            "MOVE 1 x",
+            "SEARCH ALL",
+            "UID SEARCH NOT (OR ALL 1:5)",
+            "UID SORT (DATE) UTF-8 5",
+            "UID THREAD REFERENCES UTF-8 1",
+            "SELECT x (QRESYNC (1 1 1:5 (1 1)))",
+        ] {
+            assert!(uses_numbers(&command(line)), "{line}");
+        }
+        for line in
+            ["UID FETCH 1 FLAGS", "UID SEARCH $ UID 1", "EXPUNGE", "SELECT x (QRESYNC (1 1))"]
+        {
+            assert!(!uses_numbers(&command(line)), "{line}");
+        }
     }
 
     #[test]

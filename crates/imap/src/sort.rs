@@ -13,15 +13,16 @@ use letterlock_imap_wire::mime::header::find as find_field;
 use letterlock_imap_wire::order::{
     ThreadMessage, Threads, base_subject, by_references, by_subject, message_ids,
 };
-use letterlock_imap_wire::response::{self, Numbers, esearch};
+use letterlock_imap_wire::response::{self, Esearch, Numbers, esearch};
 use letterlock_imap_wire::sequence::NumberSet;
 use letterlock_imap_wire::structure::{EnvelopeFields, FirstAddress, envelope_fields};
 use letterlock_imap_wire::text::{decode_words, fold, header_value};
 use letterlock_mailbox::{Columns, Row};
 
+use crate::fuzzy::{needs_fuzzy, score, scores};
 use crate::keys::find;
 use crate::outcome::{Outcome, Reply, Stop};
-use crate::search::{asks_modseq, highest_of, kept, result, tells};
+use crate::search::{asks_modseq, find_scored, highest_of, kept, result, tells};
 use crate::select::Selected;
 use crate::session::User;
 use crate::wire::{PROGRESS, Wire};
@@ -38,7 +39,13 @@ pub(crate) async fn sort(
     wire: &mut Wire,
 ) -> Outcome {
     let modseq_asked = asks_modseq(&command.program.key);
-    let found = match wire.during(tag, PROGRESS, find(user, selected, command.program)).await? {
+    let told = command.returns.is_some_and(|returns| returns.relevancy);
+    let scored = told || command.criteria.iter().any(|one| one.by == SortBy::Relevancy);
+    if let Some(reply) = needs_fuzzy(scored, &command.program) {
+        return Ok(reply);
+    }
+    let finding = find_scored(user, selected.folder, &selected.view, command.program, scored);
+    let (found, exact) = match wire.during(tag, PROGRESS, finding).await? {
         Ok(found) => found,
         Err(stop) => {
             if command.returns.is_some_and(|returns| returns.save) {
@@ -47,10 +54,13 @@ pub(crate) async fn sort(
             return Err(stop);
         }
     };
-    let sorting = ordered(user, selected, command.criteria, &found.uids);
+    let hits = exact.clone().unwrap_or_default();
+    let sorting = ordered(user, selected, command.criteria, hits, &found.uids);
     let order = wire.during(tag, PROGRESS, sorting).await??;
     let highest = match modseq_asked && !order.is_empty() {
-        true => highest_of(user, selected, &order, command.returns, found.highest_modseq).await?,
+        true => {
+            highest_of(user, selected.folder, &order, command.returns, found.highest_modseq).await?
+        }
         false => None,
     };
     let numbers: Vec<u32> = match command.uid {
@@ -65,7 +75,8 @@ pub(crate) async fn sort(
             }
             if tells(returns) {
                 let sorted = |numbers: &[u32]| Numbers::Sorted(numbers.to_vec());
-                let result = result(&numbers, returns, highest, sorted);
+                let relevancy = scores(exact.as_ref().filter(|_| told), &order, returns);
+                let result = Esearch { relevancy, ..result(&numbers, returns, highest, sorted) };
                 esearch(&mut wire.out, tag, command.uid, &result);
             }
         }
@@ -182,31 +193,32 @@ enum Key {
     Text(String),
 }
 
-/// The UIDs in the order of the criteria; what is equal stays in the order of the mailbox.
+/// The UIDs in the order of the criteria; what is equal stays in the order of the mailbox. Those of `exact` fit best.
 async fn ordered(
     user: &User,
     selected: &Selected,
     criteria: Vec<SortCriterion>,
+    exact: NumberSet,
     uids: &[u32],
 ) -> Result<Vec<u32>, Stop> {
-    let by_row = |by| matches!(by, SortBy::Arrival | SortBy::Size);
+    let by_row = |by| matches!(by, SortBy::Arrival | SortBy::Size | SortBy::Relevancy);
     let envelope = criteria.iter().any(|criterion| !by_row(criterion.by));
     let columns = Columns { envelope, ..Columns::default() };
     let set: NumberSet = uids.iter().copied().collect();
     let mut list: Vec<(Vec<Key>, u32)> = Vec::with_capacity(uids.len());
-    let criteria = std::sync::Arc::new(criteria);
+    let criteria = std::sync::Arc::new((criteria, exact));
     let mut after = (!uids.is_empty()).then_some(0);
     while let Some(from) = after {
         let rows = user.mailbox().rows(selected.folder, &set, columns, from, ROWS).await?;
         after = rows.last().map(|row| row.uid).filter(|uid| set.last() > Some(*uid));
         let criteria = std::sync::Arc::clone(&criteria);
         let keys = move || -> Vec<(Vec<Key>, u32)> {
-            rows.iter().map(|row| (keys(&criteria, row), row.uid)).collect()
+            rows.iter().map(|row| (keys(&criteria.0, &criteria.1, row), row.uid)).collect()
         };
         list.extend(off_the_workers(keys).await?);
     }
     off_the_workers(move || {
-        list.sort_by(|one, other| compare(&criteria, &one.0, &other.0).then(one.1.cmp(&other.1)));
+        list.sort_by(|one, other| compare(&criteria.0, &one.0, &other.0).then(one.1.cmp(&other.1)));
         list.into_iter().map(|(_, uid)| uid).collect()
     })
     .await
@@ -222,13 +234,20 @@ fn compare(criteria: &[SortCriterion], one: &[Key], other: &[Key]) -> Ordering {
     )
 }
 
-fn keys(criteria: &[SortCriterion], row: &Row) -> Vec<Key> {
+fn keys(criteria: &[SortCriterion], exact: &NumberSet, row: &Row) -> Vec<Key> {
     let fields = row.envelope.as_deref().map(envelope_fields).unwrap_or_default();
-    criteria.iter().map(|criterion| key(criterion.by, row, &fields)).collect()
+    let key = |criterion: &SortCriterion| match criterion.by {
+        // RFC 6203 §5: from the best to the worst.
+        SortBy::Relevancy => Key::Number(-i64::from(score(exact, row.uid))),
+        by => key(by, row, &fields),
+    };
+    criteria.iter().map(key).collect()
 }
 
 fn key(by: SortBy, row: &Row, fields: &EnvelopeFields) -> Key {
     match by {
+        // Of what stands in the message nothing counts.
+        SortBy::Relevancy => Key::Number(0),
         SortBy::Arrival => Key::Number(row.internal_date.timestamp().as_second()),
         SortBy::Size => Key::Number(i64::try_from(row.size).unwrap_or(i64::MAX)),
         SortBy::Date => Key::Number(sent(row, fields.date.as_deref())),

@@ -1,14 +1,16 @@
 //! Wires the relay: how its reports get to our own people is delivery's to say.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use anyhow::Context;
-use letterlock_address::Mailbox;
+use jiff::Timestamp;
+use letterlock_address::{Mailbox, ReversePath};
 use letterlock_config::Settings;
-use letterlock_delivery::Intake;
+use letterlock_delivery::{FiledCopy, Intake, Notices, Telling};
+use letterlock_directory::Directory;
 use letterlock_net::ClientTls;
-use letterlock_queue::Route;
-use letterlock_relay::{Addressing, BoxFuture, Handles, Options, Relay};
+use letterlock_queue::{Notify, Queue, Route};
+use letterlock_relay::{Addressing, Arrived, BoxFuture, Handles, Options, Relay, Subject};
 use letterlock_transport_policy::Policies;
 
 use crate::Failure;
@@ -20,6 +22,66 @@ struct ByIntake(Arc<Intake>);
 impl Addressing for ByIntake {
     fn route<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Option<Route>> {
         Box::pin(self.0.route(address))
+    }
+}
+
+/// Tells senders who asked for it that their mail was filed, by way of the relay, which is made after the intake and
+/// itself asks the intake: so it is known weakly. Without a relay nobody is told.
+pub(crate) struct ByRelay {
+    relay: OnceLock<Weak<Relay>>,
+    queue: Arc<Queue>,
+    directory: Arc<Directory>,
+}
+
+impl ByRelay {
+    pub(crate) fn new(queue: Arc<Queue>, directory: Arc<Directory>) -> ByRelay {
+        ByRelay { relay: OnceLock::new(), queue, directory }
+    }
+
+    /// From here on this one writes.
+    pub(crate) fn begin(&self, relay: &Arc<Relay>) {
+        // A server has one relay; a second one would be no better.
+        let _ = self.relay.set(Arc::downgrade(relay));
+    }
+
+    /// Whether a report to this sender is to be filed here.
+    fn is_local(&self, sender: &ReversePath) -> bool {
+        let snapshot = self.directory.snapshot();
+        sender.mailbox().is_some_and(|sender| snapshot.is_local(&sender.domain))
+    }
+
+    async fn tell(&self, copy: FiledCopy) {
+        let Some(relay) = self.relay.get().and_then(Weak::upgrade) else { return };
+        let subject = Subject {
+            id: copy.id,
+            received_at: copy.received_at,
+            reverse_path: &copy.reverse_path,
+            envid: copy.envid.as_deref(),
+            // RFC 3461 §4.3: the whole message goes back only with what failed.
+            ret: None,
+            message: &copy.message,
+        };
+        let arrived = Arrived {
+            recipient: &copy.recipient,
+            orcpt: copy.orcpt.as_deref(),
+            notify: Notify::On { success: true, failure: false, delay: false },
+            expanded: false,
+        };
+        match relay.reporter().arrived(&subject, &[arrived], Timestamp::now()).await {
+            Ok(true) if self.is_local(&copy.reverse_path) => {
+                self.queue.delivery_bell().notify_one();
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(delivery = %copy.id, %error, "its sender does not hear that it was filed");
+            }
+        }
+    }
+}
+
+impl Notices for ByRelay {
+    fn filed(&self, copy: FiledCopy) -> Telling<'_> {
+        Box::pin(self.tell(copy))
     }
 }
 

@@ -133,10 +133,11 @@ fn text(response: &Response) -> String {
                 .map(|r| vec![r.id.to_string(), r.protocol.clone(), r.ip.clone(), r.since.clone()]),
         ),
         Response::AppPasswords(rows) => table(
-            &["ID", "NAME", "SCRAM", "CREATED"],
+            &["ID", "NAME", "SCRAM", "CREATED", "LAST USED"],
             rows.iter().map(|r| {
-                let scram = if r.scram { "yes" } else { "no" };
-                vec![r.id.to_string(), r.name.clone(), scram.to_owned(), r.created.clone()]
+                let scram = if r.scram { "yes" } else { "no" }.to_owned();
+                let used = or_dash(r.last_used.as_deref());
+                vec![r.id.to_string(), r.name.clone(), scram, r.created.clone(), used]
             }),
         ),
         Response::Aliases(rows) => table(
@@ -157,7 +158,7 @@ fn text(response: &Response) -> String {
         ),
         Response::Entry(entry) => {
             let recipients = table(
-                &["RECIPIENT", "STATE", "TRIES", "NEXT", "LAST REPLY"],
+                &["RECIPIENT", "STATE", "TRIES", "NEXT", "SECURITY", "LAST REPLY"],
                 entry.details.iter().map(|r| {
                     let next = or_dash(r.next_attempt.as_deref());
                     vec![
@@ -165,6 +166,7 @@ fn text(response: &Response) -> String {
                         r.state.clone(),
                         r.attempts.to_string(),
                         next,
+                        or_dash(r.security.as_deref()),
                         or_dash(r.last_reply.as_deref()),
                     ]
                 }),

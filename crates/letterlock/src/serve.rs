@@ -88,10 +88,11 @@ async fn serve(
     let tls = Arc::new(Tls::load(&settings.tls, &settings.hostname).context("TLS")?);
     let trust = relaying::trust(&settings)?;
     let stores = Stores::open(&settings, lock).await?;
-    let relay = match reach {
-        Reach::World => Some(relaying::relay(&settings, &stores, trust)?),
-        Reach::Loopback => None,
-    };
+    for warning in stores.warnings(&settings) {
+        tracing::warn!("{warning}");
+    }
+    let relay = relaying::relay(&settings, &stores, trust)?;
+    stores.reports.begin(&relay);
     // From here on nothing stops the start: a socket without a server behind it would mislead.
     let control = control::bind(&settings.data_dir.join(control::SOCKET))
         .context("cannot make the control socket")?;
@@ -99,7 +100,11 @@ async fn serve(
 
     let shutdown = Shutdown::new();
     let mut tasks = JoinSet::new();
-    background(&mut tasks, &stores, relay, &shutdown);
+    background(&mut tasks, &stores);
+    match reach {
+        Reach::World => outside(&mut tasks, &stores, relay.clone(), &shutdown),
+        Reach::Loopback => {}
+    }
     let frontends = Frontends::new(&settings, &stores, tls.clone(), reach);
     for (name, listener) in listeners {
         frontends.listen(name, listener, &shutdown, &mut tasks);
@@ -112,7 +117,7 @@ async fn serve(
         signals.wait(&tls).await;
     }
     drain(&settings, &shutdown, tasks).await;
-    drop(frontends);
+    drop((frontends, relay));
     let lock = stores.close().await;
     // While nobody else can have made one in its place. Whoever finds it gone may start another server.
     if let Err(error) = std::fs::remove_file(settings.data_dir.join(control::SOCKET)) {
@@ -138,19 +143,14 @@ fn listeners(settings: &Settings) -> Result<Vec<(&'static str, TcpListener)>, Fa
 }
 
 /// Everything that goes on by itself.
-fn background(
-    tasks: &mut JoinSet<()>,
-    stores: &Stores,
-    relay: Option<Arc<Relay>>,
-    shutdown: &Shutdown,
-) {
+fn background(tasks: &mut JoinSet<()>, stores: &Stores) {
     let drainer = Drainer {
         directory: stores.directory.clone(),
         mailboxes: stores.mailboxes.clone(),
         queue: stores.queue.clone(),
         login: stores.login.clone(),
         state: Some(stores.state.clone()),
-        notices: None,
+        notices: Some(stores.reports.clone()),
     };
     tasks.spawn(Arc::new(drainer).run());
     let (guard, mailboxes) = (stores.guard.clone(), stores.mailboxes.clone());
@@ -169,16 +169,18 @@ fn background(
             tracing::warn!(%error, "what is old cannot be deleted");
         }
     }));
-    if let Some(relay) = relay {
-        let resolver = stores.resolver.clone();
-        tasks.spawn(async move {
-            loop {
-                let answered = resolver.probe().await.is_some();
-                tokio::time::sleep(if answered { PROBING } else { PROBING_AGAIN }).await;
-            }
-        });
-        tasks.spawn(relay.run(shutdown.clone()));
-    }
+}
+
+/// What reaches out to other servers.
+fn outside(tasks: &mut JoinSet<()>, stores: &Stores, relay: Arc<Relay>, shutdown: &Shutdown) {
+    let resolver = stores.resolver.clone();
+    tasks.spawn(async move {
+        loop {
+            let answered = resolver.probe().await.is_some();
+            tokio::time::sleep(if answered { PROBING } else { PROBING_AGAIN }).await;
+        }
+    });
+    tasks.spawn(relay.run(shutdown.clone()));
 }
 
 async fn every(period: Duration, mut work: impl AsyncFnMut()) {

@@ -27,6 +27,7 @@ use letterlock_vault::{Pool, ServerKey};
 use tokio::task::JoinHandle;
 
 use crate::Failure;
+use crate::relaying::ByRelay;
 
 /// Threads that run the mailboxes' SQLite. More than cores: they also wait for the disk.
 const MAILBOX_THREADS: usize = 8;
@@ -80,6 +81,8 @@ pub(crate) struct Stores {
     pub(crate) login: Arc<Login>,
     pub(crate) intake: Arc<Intake>,
     pub(crate) rooms: Arc<Rooms>,
+    /// Who tells senders that their mail was filed.
+    pub(crate) reports: Arc<ByRelay>,
     pub(crate) resolver: Arc<Resolver>,
     pub(crate) server_key: Arc<ServerKey>,
     settling: JoinHandle<()>,
@@ -145,7 +148,8 @@ impl Stores {
             sender,
             forwarding,
         );
-        let intake = Arc::new(intake.traced(state.clone()));
+        let reports = Arc::new(ByRelay::new(queue.clone(), directory.clone()));
+        let intake = Arc::new(intake.traced(state.clone()).noticed(reports.clone()));
         let pools = [pool, core];
         Ok(Stores {
             directory,
@@ -156,12 +160,29 @@ impl Stores {
             login,
             intake,
             rooms: Arc::new(rooms),
+            reports,
             resolver,
             server_key,
             settling,
             pools,
             lock,
         })
+    }
+
+    /// What operators should know about settings that do not fit the directory.
+    pub(crate) fn warnings(&self, settings: &Settings) -> Vec<String> {
+        let name = settings.outbound.srs_domain.as_deref();
+        let foreign = name.filter(|name| {
+            let domain = Domain::parse(name);
+            domain.is_ok_and(|domain| !self.directory.snapshot().is_local(&domain))
+        });
+        let warning = foreign.map(|name| {
+            format!(
+                "[outbound] srs_domain: {name} is no domain of this server, so that bounces of forwarded mail would not \
+                 come back; it is not used. `letterlock domain add {name}` makes it one"
+            )
+        });
+        warning.into_iter().collect()
     }
 
     /// What carries out operators' requests.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use letterlock_address::Mailbox;
-use letterlock_directory::{Account, AccountState, Directory};
+use letterlock_directory::{Account, AccountState, Directory, DirectoryError};
 use letterlock_guard::Guard;
 use letterlock_mailbox::{AccountState as MailboxState, Handle, Mailboxes};
 use letterlock_vault::slot::{self, Argon2Cost, OrganisationKey, SlotError};
@@ -18,7 +19,7 @@ use crate::keys::Keys;
 use crate::salts::Salts;
 use crate::sasl::{self, Proof};
 use crate::sessions::{Peer, Session, SessionInfo, Sessions};
-use crate::unlock::is_token;
+use crate::unlock::{is_token, slot_of};
 
 /// How long a login that unlocks a mailbox waits for the mail that was parked.
 const ARRIVAL: Duration = Duration::from_millis(150);
@@ -202,7 +203,11 @@ impl Login {
             return Err(LoginError::Rejected);
         };
         let handle = self.open_mailbox(&account, credential).await?;
-        self.enter(account, handle, credential.authzid.as_deref(), peer).await
+        let session = self.enter(account, handle, credential.authzid.as_deref(), peer).await?;
+        if let Some(slot) = slot_of(&session.account, &credential.password) {
+            self.note_use(session.account.id, slot);
+        }
+        Ok(session)
     }
 
     async fn try_proof(
@@ -224,14 +229,14 @@ impl Login {
         let mut proven = None;
         for slot in &scram {
             match slot::open_scram(account.id, slot, &proof.auth_message, &proof.proof) {
-                Ok(opened) => proven = Some(opened),
+                Ok(opened) => proven = Some((slot.id, opened)),
                 Err(SlotError::Wrong) => {}
                 Err(error) => {
                     tracing::error!(account = %account.id, slot = slot.id, %error, "a slot is damaged");
                 }
             }
         }
-        let proven = proven.ok_or(LoginError::Rejected)?;
+        let (slot, proven) = proven.ok_or(LoginError::Rejected)?;
         if !enabled(&account) {
             return Err(LoginError::Disabled);
         }
@@ -244,6 +249,7 @@ impl Login {
             }
         };
         let session = self.enter(account, handle, proof.authzid.as_deref(), peer).await?;
+        self.note_use(session.account.id, slot);
         Ok(Proven { session, challenge: sasl::server_final(&proven.server_signature) })
     }
 
@@ -318,6 +324,21 @@ impl Login {
         handle.remember(secret);
         self.let_mail_arrive(account.id).await;
         Ok(handle)
+    }
+
+    /// Writes down, to the hour, that a credential was used. Nobody waits for it.
+    fn note_use(&self, account: AccountId, slot: u32) {
+        let directory = Arc::clone(&self.directory);
+        tokio::spawn(async move {
+            match directory.slot_used(account, slot, Timestamp::now()).await {
+                // Taken back at this very moment.
+                Ok(())
+                | Err(DirectoryError::NoSuchSlot { .. } | DirectoryError::NoSuchAccount(_)) => {}
+                Err(error) => {
+                    tracing::warn!(%account, slot, %error, "a credential's use was not written down");
+                }
+            }
+        });
     }
 
     /// What came while the owner was away is usually filed within milliseconds: then the first

@@ -170,6 +170,14 @@ pub(crate) fn is_token(secret: &str) -> bool {
         || OrganisationKey::recognise(secret)
 }
 
+/// The slot that a secret was used on which is known to be right for mail programs: an app password names its own.
+pub(crate) fn slot_of(account: &Account, secret: &str) -> Option<u32> {
+    slot::AppPassword::recognise(secret).or_else(|| {
+        let password = account.slots.iter().find(|named| named.slot.kind == SlotKind::Password);
+        password.map(|named| named.slot.id)
+    })
+}
+
 fn opened(result: Result<AccountKey, SlotError>) -> Result<Option<AccountKey>, LoginError> {
     match result {
         Ok(key) => Ok(Some(key)),

@@ -105,6 +105,10 @@ async fn known_already(live: &Live, deliveries: &[Delivery]) -> Result<Vec<bool>
 /// How many bodies one transaction writes. Where there are more they are uploaded one by one before, with the jobs of
 /// others in between, and the transaction that completes them writes rows only.
 const TOGETHER: usize = 128;
+/// How many octets of messages one transaction writes, for the same reason and because they are in memory until then.
+const TOGETHER_OCTETS: usize = 4 << 20;
+/// From so many octets of messages on, the file is set for a bulk job.
+pub(crate) const BULK_OCTETS: u64 = 1 << 20;
 
 /// Describes and packs messages; large ones, and many, are uploaded.
 pub(crate) async fn make_ready(
@@ -112,7 +116,8 @@ pub(crate) async fn make_ready(
     new: Vec<NewMessage>,
 ) -> Result<Vec<Ready>, MailboxError> {
     live.check_writable()?;
-    let many = new.len() > TOGETHER;
+    let octets: usize = new.iter().map(|message| message.bytes.len()).sum();
+    let many = new.len() > TOGETHER || octets > TOGETHER_OCTETS;
     let mut ready = Vec::with_capacity(new.len());
     for message in new {
         let prepared = Prepared::new(message.bytes, &live.hash_key).await;

@@ -17,7 +17,7 @@ use crate::change_jobs::{self, Carried, Route, Transfer, Which, carry};
 use crate::error::MailboxError;
 use crate::folder_row::FolderRow;
 use crate::handle::Handle;
-use crate::handle_deliver::{finish_uploads, make_ready};
+use crate::handle_deliver::{BULK_OCTETS, finish_uploads, make_ready};
 use crate::live::Live;
 use crate::messages::{self, SLICE};
 use crate::name::normalise;
@@ -127,6 +127,7 @@ impl Handle {
                 if fits { Ok(()) } else { Err(MailboxError::OverQuota) }
             })
             .await?;
+            let _bulk = (size >= BULK_OCTETS || new.len() > SLICE).then(|| live.db.bulk());
             let ready = Arc::new(make_ready(&live, new).await?);
             let (messages, saved) = (Arc::clone(&ready), Timestamp::now().as_second());
             let result = live
@@ -333,6 +334,7 @@ impl Handle {
     }
 
     async fn carry_slices(&self, live: &Arc<Live>, route: Route) -> Result<Copied, MailboxError> {
+        let _bulk = live.db.bulk();
         let (to, transfer) = (route.to, route.transfer);
         let route = Arc::new(route);
         let mut done = Vec::new();

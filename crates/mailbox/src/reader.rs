@@ -15,6 +15,7 @@ use crate::live::Live;
 use crate::messages;
 use crate::pack::unpack;
 use crate::types::FolderId;
+use crate::work::Pin;
 
 /// A message that can be read in parts. It reads to its end even if the message is expunged meanwhile; only a lock
 /// of the account ends it.
@@ -27,6 +28,8 @@ pub struct BodyReader {
     header: Bytes,
     /// Where [`BodyReader::next`] goes on.
     at: u64,
+    /// Let go before a sweep is asked for.
+    pin: Option<Pin>,
 }
 
 /// What is read of a body when a reader begins.
@@ -38,6 +41,9 @@ struct Start {
     header: Vec<u8>,
 }
 
+/// With what keeps the body, also where nobody takes the answer any more.
+type Pinned = (Start, Pin);
+
 impl Handle {
     /// A message to be read in parts; None if there is none of that UID (any more). Its header is read at once.
     ///
@@ -48,17 +54,17 @@ impl Handle {
         folder: FolderId,
         uid: u32,
     ) -> Result<Option<BodyReader>, MailboxError> {
-        let start = self
-            .live()?
-            .read(move |conn, memory| {
+        let live = self.live()?;
+        let memory = Arc::clone(&live.memory);
+        let found: Option<Pinned> = live
+            .read(move |conn, _| {
                 let Some(body) = messages::body_of(conn, folder, uid)? else { return Ok(None) };
                 let start =
                     find(conn, body)?.ok_or_else(|| MailboxError::damaged("a body is missing"))?;
-                memory.pin(body);
-                Ok(Some(start))
+                Ok(Some((start, Pin::new(&memory, body))))
             })
             .await?;
-        let Some(start) = start else { return Ok(None) };
+        let Some((start, pin)) = found else { return Ok(None) };
         let mut reader = BodyReader {
             handle: self.clone(),
             body: start.body,
@@ -66,6 +72,7 @@ impl Handle {
             size: start.size,
             header: Bytes::new(),
             at: 0,
+            pin: Some(pin),
         };
         let mut header = Vec::with_capacity(start.header_length);
         unpack(&start.header, start.header_length, &mut header)?;
@@ -199,8 +206,7 @@ impl BodyReader {
 
 impl Drop for BodyReader {
     fn drop(&mut self) {
-        let Ok(live) = self.handle.live() else { return };
-        live.memory.unpin(self.body);
+        drop(self.pin.take());
         // What went while it was read is cleared away now, or by the next sweep.
         if tokio::runtime::Handle::try_current().is_ok() && self.at > 0 {
             self.handle.sweep_soon();

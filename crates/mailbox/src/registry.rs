@@ -69,6 +69,7 @@ struct Marks {
 impl Mailboxes {
     /// The mailboxes under `data_dir`; all are locked. Nothing is opened.
     pub fn new(data_dir: &Path, pool: Pool, options: Options) -> Arc<Self> {
+        pool.limit_open(options.open_files);
         Arc::new(Self {
             data_dir: data_dir.to_owned(),
             pool,

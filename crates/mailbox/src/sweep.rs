@@ -168,4 +168,31 @@ mod tests {
         handle.sweep().await.unwrap();
         assert_eq!(bodies(&handle).await, (0, 0));
     }
+
+    #[tokio::test]
+    async fn a_reader_that_nobody_waited_for_keeps_no_body_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = ServerKey::load_or_create(dir.path(), None).unwrap();
+        let account = AccountId::generate();
+        let (secrets, _) = AccountSecrets::generate(account, &AccountKey::random(), &server);
+        let mailboxes = Mailboxes::new(dir.path(), Pool::new("test", 1), Options::default());
+        mailboxes.create(&secrets).await.unwrap();
+        let handle = mailboxes.unlock(secrets, false).await.unwrap();
+        let new = crate::NewMessage {
+            bytes: "Subject: x\r\n\r\ntext".into(),
+            flags: crate::Flags::default(),
+            internal_date: crate::InternalDate::utc(jiff::Timestamp::UNIX_EPOCH),
+        };
+        let appended = handle.append("INBOX", vec![new]).await.unwrap();
+        {
+            let mut reading = Box::pin(handle.reader(appended.folder, appended.uids[0]));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            assert!(reading.as_mut().poll(&mut context).is_pending());
+            // This job runs after that of the reader, whose answer is never taken.
+            handle.usage().await.unwrap();
+        }
+        handle.remove(appended.folder, &crate::all_uids()).await.unwrap();
+        handle.sweep().await.unwrap();
+        assert_eq!(bodies(&handle).await, (0, 0));
+    }
 }

@@ -35,6 +35,27 @@ pub(crate) struct Memory {
     pins: Mutex<HashMap<i64, usize>>,
 }
 
+/// Keeps a body from being cleared away until it is dropped, whoever has it then.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    memory: Arc<Memory>,
+    body: i64,
+}
+
+impl Pin {
+    /// Pins a body. Only in a job in which it was found.
+    pub(crate) fn new(memory: &Arc<Memory>, body: i64) -> Self {
+        memory.pin(body);
+        Self { memory: Arc::clone(memory), body }
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.memory.unpin(self.body);
+    }
+}
+
 /// The UIDs of a folder as they were at a modseq.
 #[derive(Debug, Clone)]
 pub(crate) struct UidList {
@@ -73,12 +94,11 @@ impl Memory {
         self.lists().clear();
     }
 
-    /// Keeps a body from being cleared away. Only in a job in which it was found.
-    pub(crate) fn pin(&self, body: i64) {
+    fn pin(&self, body: i64) {
         *self.pins().entry(body).or_insert(0) += 1;
     }
 
-    pub(crate) fn unpin(&self, body: i64) {
+    fn unpin(&self, body: i64) {
         let mut pins = self.pins();
         match pins.get_mut(&body) {
             Some(count) if *count > 1 => *count -= 1,

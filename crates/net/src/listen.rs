@@ -174,8 +174,9 @@ pub async fn accept_loop_behind<H, F>(
                 pause = Pause::default();
                 let peer = canonical(peer);
                 if proxies.contain(peer.ip()) {
-                    let arrival =
-                        Arrival { name, admission: admission.clone(), shutdown: shutdown.clone() };
+                    let (admission, shutdown) = (admission.clone(), shutdown.clone());
+                    let tracked = shutdown.track();
+                    let arrival = Arrival { name, admission, shutdown, tracked };
                     let (proxies, handler) = (proxies.clone(), handler.clone());
                     tokio::spawn(arrival.by_proxy(proxies, socket, peer, handler));
                 } else {
@@ -225,6 +226,7 @@ struct Arrival {
     name: &'static str,
     admission: Arc<dyn Admission>,
     shutdown: Shutdown,
+    tracked: Tracked,
 }
 
 impl Arrival {
@@ -238,11 +240,11 @@ impl Arrival {
         H: Fn(Stream, SocketAddr) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        let Arrival { name, admission, shutdown } = self;
-        let tracked = shutdown.track();
+        let Arrival { name, admission, shutdown, tracked } = self;
         let read = tokio::select! {
-            read = proxies.client(&mut socket, peer) => read,
+            biased;
             () = shutdown.draining() => return,
+            read = proxies.client(&mut socket, peer) => read,
         };
         let client = match read {
             Ok(client) => client,

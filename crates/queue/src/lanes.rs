@@ -19,8 +19,8 @@ use crate::queue::Queue;
 use crate::schema::{self, Head};
 use crate::sql;
 
-/// Rows passed over by one question.
-const SCAN: u32 = 1_000;
+/// Rows passed over by one question, besides those in hand.
+const SCAN: usize = 1_000;
 /// Domains with crowded rows that one question looks at.
 const DOMAINS: usize = 500;
 
@@ -154,7 +154,10 @@ fn find(connection: &Connection, now: Timestamp, mut share: Share) -> Result<Fou
     let mut found = Found::default();
     from_the_crowd(connection, now, &mut share, &mut found)?;
     let mut scan = connection.prepare_cached(sql::DUE)?;
-    let mut rows = scan.query(params![now.as_microsecond(), SCAN])?;
+    // What is in hand stays due until it is tried, and must not fill the view: others stand behind it.
+    let most = share.in_hand.len().saturating_add(SCAN);
+    let mut rows =
+        scan.query(params![now.as_microsecond(), i64::try_from(most).unwrap_or(i64::MAX)])?;
     let mut seen = 0;
     while let Some(row) = rows.next()? {
         seen += 1;
@@ -174,7 +177,7 @@ fn find(connection: &Connection, now: Timestamp, mut share: Share) -> Result<Fou
             found.crowd.push(id);
         }
     }
-    found.more |= seen == SCAN || !found.crowd.is_empty();
+    found.more |= seen == most || !found.crowd.is_empty();
     Ok(found)
 }
 

@@ -107,8 +107,8 @@ impl NewEntry {
     }
 }
 
-/// Makes keys and envelopes, and the pieces of a body that is not to be staged.
-pub(crate) fn prepare(entry: NewEntry, wrap: &Key) -> Result<Prepared, QueueError> {
+/// Makes keys and envelopes, and the pieces of a body that is not to be staged: one of up to `inline` octets.
+pub(crate) fn prepare(entry: NewEntry, wrap: &Key, inline: usize) -> Result<Prepared, QueueError> {
     let id = entry.id;
     if entry.recipients.is_empty() {
         return Err(QueueError::NoRecipients(id));
@@ -134,7 +134,7 @@ pub(crate) fn prepare(entry: NewEntry, wrap: &Key) -> Result<Prepared, QueueErro
         .chain(server.map(|key| (Copy::Server, key)))
         .collect();
     let readable = server_key.is_some();
-    let content = match entry.body.len() > STAGE_ABOVE {
+    let content = match entry.body.len() > inline {
         true => Content::Staged(Vec::new()),
         false => Content::Inline(seal_pieces(&entry.body, 0..body::chunk_count(size), id, &keys)),
     };

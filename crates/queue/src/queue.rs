@@ -18,7 +18,7 @@ use crate::body;
 use crate::error::QueueError;
 use crate::filed::{Filed, Leaving};
 use crate::model::{EntryId, NewEntry, RowId};
-use crate::prepare::{self, Bodies, Content, Prepared};
+use crate::prepare::{self, Bodies, Content, Prepared, STAGE_ABOVE};
 use crate::schema::SCHEMA;
 use crate::settle::{self, Left};
 
@@ -131,21 +131,38 @@ impl Queue {
     /// `Full`, `Vault` and the like: answer 451. `NoRecipients`, `TooLarge`, `Exists`, `Seal` for what is wrong
     /// with the entry itself.
     pub async fn accept(&self, entry: NewEntry) -> Result<Accepted, QueueError> {
-        let (prepared, guard) = self.prepare(entry).await?;
-        let remote = prepared.has_remote();
+        let mut accepted = self.accept_all(vec![entry]).await?;
+        accepted.pop().ok_or(QueueError::CutOff)
+    }
+
+    /// Makes several entries durable, all or none of them: the copies of one message that are not alike. Where they
+    /// stand, in their order.
+    ///
+    /// # Errors
+    /// As [`Queue::accept`], for the first entry that is at fault.
+    pub async fn accept_all(&self, entries: Vec<NewEntry>) -> Result<Vec<Accepted>, QueueError> {
+        let together = entries.len();
+        let (mut all, mut guards) = (Vec::with_capacity(together), Vec::with_capacity(together));
+        for entry in entries {
+            let (prepared, guard) = self.prepare_one_of(entry, together).await?;
+            all.push(prepared);
+            guards.push(guard);
+        }
+        let remote = all.iter().any(Prepared::has_remote);
         let riders = self.filed.take(RIDERS);
         let (numbers, passengers) = (Arc::clone(&self.numbers), riders.rows().to_vec());
         let committed = self
             .database
             .commit(move |transaction| {
-                let accepted = prepare::insert(transaction, &prepared, &numbers)?;
+                let accepted = all.iter().map(|one| prepare::insert(transaction, one, &numbers));
+                let accepted = accepted.collect::<Result<Vec<_>, QueueError>>()?;
                 let left = settle::delete_riders(transaction, &passengers)?;
                 Ok::<_, QueueError>((accepted, left))
             })
             .await;
         match committed {
             Ok((accepted, left)) => {
-                guard.done();
+                guards.into_iter().for_each(StageGuard::done);
                 match left {
                     Some(left) => {
                         riders.gone();
@@ -261,11 +278,21 @@ impl Queue {
         &self,
         entry: NewEntry,
     ) -> Result<(Prepared, StageGuard), QueueError> {
+        self.prepare_one_of(entry, 1).await
+    }
+
+    /// Of several that one commit writes: it is to be no longer than for one.
+    async fn prepare_one_of(
+        &self,
+        entry: NewEntry,
+        together: usize,
+    ) -> Result<(Prepared, StageGuard), QueueError> {
         let wrap = self.wrap.clone();
+        let inline = STAGE_ABOVE / together.max(1);
         let mut prepared = match entry.is_heavy() {
             // Small messages are prepared here: handing them to another thread costs as much.
-            false => prepare::prepare(entry, &wrap)?,
-            true => blocking(move || prepare::prepare(entry, &wrap)).await??,
+            false => prepare::prepare(entry, &wrap, inline)?,
+            true => blocking(move || prepare::prepare(entry, &wrap, inline)).await??,
         };
         let mut guard = StageGuard {
             bodies: Vec::new(),

@@ -18,7 +18,7 @@ use crate::client::{
 };
 use crate::destination::Turn;
 use crate::finding::{Fate, Finding};
-use crate::route::{self, Host, NextHop};
+use crate::route::{self, Host, NextHop, NoRoute};
 use crate::security::{Decision, Denial, Guard, Verdict, Warden};
 use crate::tally::{Tally, Visit};
 
@@ -133,10 +133,14 @@ impl Carrier {
         if !tally.is_complete() {
             self.search(parcel, hop, turn, &mut tally, shutdown).await;
         }
+        tally.close()
+    }
+
+    /// Closes connections for which nobody waits any more.
+    pub(crate) fn part(&self, turn: &Turn) {
         for surplus in turn.surplus() {
             surplus.quit(self.timeouts.quit);
         }
-        tally.close()
     }
 
     /// Looks for hosts, and tries them.
@@ -152,7 +156,8 @@ impl Carrier {
         let route = route::hosts(&self.dns, hop, self.port, &self.hostname, random).await;
         let route = match route {
             Ok(route) => route,
-            Err(finding) => {
+            Err(NoRoute { finding, error }) => {
+                self.warden.no_route(hop, error.as_ref());
                 tracing::info!(delivery = %parcel.id, hop = %hop, code = %finding.status, "no route");
                 return tally.note(finding);
             }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use letterlock_queue::RequireTls;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::attempt::Standby;
@@ -56,8 +57,8 @@ struct State {
     next: Instant,
     /// Who waits for a turn.
     waiting: usize,
-    /// When none of its hosts could be reached, and what was found.
-    dead: Option<(Instant, Finding)>,
+    /// When none of its hosts could be reached, by a message with which wish, and what was found.
+    dead: Option<(Instant, RequireTls, Finding)>,
     standby: Vec<Standby>,
 }
 
@@ -152,14 +153,16 @@ impl Destination {
 impl Turn {
     /// What another found meanwhile, if it could reach no host of this destination. Whoever waited takes that for an
     /// answer: were each to wait for the dead host by itself, those for it would soon be all that the relay has in hand.
-    pub(crate) fn found_dead(&self) -> Option<Finding> {
+    /// It holds for messages with the same wish only: a host that is not secure enough for one may do for the next.
+    pub(crate) fn found_dead(&self, wish: RequireTls) -> Option<Finding> {
         let state = self.destination.lock();
-        state.dead.as_ref().filter(|(at, _)| *at >= self.since).map(|(_, found)| found.clone())
+        let (at, of, finding) = state.dead.as_ref()?;
+        (*at >= self.since && *of == wish).then(|| finding.clone())
     }
 
     /// None of its hosts could be reached.
-    pub(crate) fn is_dead(&self, finding: Finding) {
-        self.destination.lock().dead = Some((Instant::now(), finding));
+    pub(crate) fn is_dead(&self, wish: RequireTls, finding: Finding) {
+        self.destination.lock().dead = Some((Instant::now(), wish, finding));
         self.strained();
     }
 
@@ -257,15 +260,22 @@ mod tests {
         let there = destinations(4, None);
         let (first, waiting) =
             (there.turn(&hop()).await.unwrap(), there.turn(&hop()).await.unwrap());
-        assert_eq!(waiting.found_dead(), None);
+        let wish = RequireTls::Unspecified;
+        assert_eq!(waiting.found_dead(wish), None);
         let finding = Finding::deferred(4, 1, "cannot connect");
-        first.is_dead(finding.clone());
+        first.is_dead(wish, finding.clone());
         drop(first);
-        assert_eq!(waiting.found_dead(), Some(finding));
+        assert_eq!(waiting.found_dead(wish), Some(finding));
+        let (more, less) = (RequireTls::Required, RequireTls::Lifted);
+        assert_eq!(
+            (waiting.found_dead(more), waiting.found_dead(less)),
+            (None, None),
+            "they may have a way"
+        );
         drop(waiting);
         tokio::time::sleep(Duration::from_millis(1)).await;
         let later = there.turn(&hop()).await.unwrap();
-        assert_eq!(later.found_dead(), None, "a later one looks for itself");
+        assert_eq!(later.found_dead(wish), None, "a later one looks for itself");
     }
 
     /// How many turns there are at once.

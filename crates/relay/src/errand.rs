@@ -36,6 +36,8 @@ impl Relay {
         };
         if let Some((turn, _memory)) = turn {
             let outcome = self.attempt(&hop, &mut due, &turn, &shutdown).await;
+            // Also after a try that came to nothing: a connection that nobody waits for would stay open.
+            self.carrier.part(&turn);
             drop(turn);
             if let Err(error) = outcome {
                 tracing::error!(delivery = %due.id, %error, "an attempt could not be made or stored");
@@ -85,7 +87,7 @@ impl Relay {
         self.state.record(due.id, now, event);
         let (message, carried) = match self.queue.server_body(due.entry).await {
             Ok(message) => {
-                let carried = match turn.found_dead() {
+                let carried = match turn.found_dead(due.require_tls) {
                     Some(finding) => Carried::all(finding, due.rows.len()),
                     None => self.carry(hop, due, &message, turn, shutdown).await,
                 };
@@ -132,7 +134,7 @@ impl Relay {
             tracing::info!(delivery = %due.id, "converted to 7 bits, which is all that its servers take");
             carried = self.send(hop, due, &open, &converted, turn, shutdown).await;
         }
-        self.learn(turn, &carried);
+        self.learn(turn, due.require_tls, &carried);
         carried.spread(suppressed)
     }
 
@@ -162,9 +164,9 @@ impl Relay {
     }
 
     /// What a try says about the destination.
-    fn learn(&self, turn: &Turn, carried: &Carried) {
+    fn learn(&self, turn: &Turn, wish: RequireTls, carried: &Carried) {
         if let Some(finding) = &carried.dead {
-            turn.is_dead(finding.clone());
+            turn.is_dead(wish, finding.clone());
         } else if carried.findings.iter().any(Finding::is_strain) {
             turn.strained();
         } else if carried.findings.iter().any(|finding| finding.fate == Fate::Delivered) {
@@ -219,9 +221,15 @@ fn wants_seven_bit(finding: &Finding) -> bool {
     finding.host().is_none() && matches!(status, (5, 6, 0 | 3 | 7))
 }
 
-/// Whether mail to an address that is gone need not be tried.
+/// Whether mail to an address that is gone need not be tried. What people here send is, whatever its return address:
+/// a null one is what their programs' receipts have (RFC 8098 §3).
 pub(crate) fn is_suppressible(due: &Due, row: &DueRow) -> bool {
-    due.origin == Origin::Dsn || due.reverse_path == ReversePath::Null || row.forward.is_some()
+    match due.origin {
+        _ if row.forward.is_some() => true,
+        Origin::Dsn => true,
+        Origin::Inbound => due.reverse_path == ReversePath::Null,
+        Origin::Submission { .. } => false,
+    }
 }
 
 fn sender(due: &Due, forward: Option<&ReversePath>) -> ReversePath {

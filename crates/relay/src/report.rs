@@ -10,7 +10,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use letterlock_address::{Domain, Mailbox, ReversePath};
 use letterlock_directory::Directory;
-use letterlock_queue::{BodyType, NewEntry, NewRecipient, Notify, Origin, Queue, QueueError, Ret};
+use letterlock_queue::{
+    BodyType, NewEntry, NewRecipient, Notify, Origin, Queue, QueueError, RequireTls, Ret, Route,
+};
 use letterlock_sender_auth::sign;
 use letterlock_state::{Event, State};
 use letterlock_vault::DeliveryId;
@@ -58,6 +60,17 @@ pub struct Arrived<'a> {
     pub expanded: bool,
 }
 
+/// What a report needs to know besides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// The age at which messages go back.
+    pub(crate) expire: Duration,
+    /// When that will be for this one.
+    pub(crate) until: Timestamp,
+    /// What the message's sender wants of transport security.
+    pub(crate) require_tls: RequireTls,
+}
+
 /// A report that is ready for the queue.
 pub(crate) struct Written {
     pub(crate) entry: NewEntry,
@@ -88,11 +101,13 @@ impl Reporter {
                 action: if arrived.expanded { Action::Expanded } else { Action::Delivered },
             })
             .collect();
-        let ages = (Duration::ZERO, now);
-        let Some(written) = self.write(subject, &told, now, ages).await else { return Ok(false) };
-        let (id, action) = (written.entry.id, written.action);
+        let terms =
+            Terms { expire: Duration::ZERO, until: now, require_tls: RequireTls::Unspecified };
+        let Some(written) = self.write(subject, &told, now, terms).await else { return Ok(false) };
         self.queue.accept(written.entry).await?;
-        self.sent(subject.id, id, action, now);
+        // The message's trace does not lead to the report: that one's names whom it goes to, and who wrote sealed mail is
+        // for its owner to know.
+        tracing::info!(delivery = %subject.id, "the sender will hear that it arrived");
         Ok(true)
     }
 
@@ -102,14 +117,13 @@ impl Reporter {
         self.state.record(about, now, Event::DsnSent { kind: action.kind(), id });
     }
 
-    /// A report, if there is something to tell and somebody to read it. `ages`: when messages go back, as an age and
-    /// as the time for this one.
+    /// A report, if there is something to tell and somebody to read it.
     pub(crate) async fn write(
         &self,
         subject: &Subject<'_>,
         told: &[Told<'_>],
         now: Timestamp,
-        (expire, until): (Duration, Timestamp),
+        Terms { expire, until, require_tls }: Terms,
     ) -> Option<Written> {
         if told.is_empty() {
             return None;
@@ -124,6 +138,11 @@ impl Reporter {
             return None;
         };
         let from = self.postmaster_domain(to);
+        let guarded = require_tls == RequireTls::Required;
+        // RFC 8689 §5: such a report must travel as its message did, or tell nothing of its header. One that goes to
+        // another server tells nothing, so that it is not lost where REQUIRETLS ends.
+        let redacted = (guarded && matches!(route, Route::Remote))
+            .then(|| dsn::only_message_id(subject.message));
         let notice = Notice {
             id: DeliveryId::generate(),
             hostname: &self.hostname,
@@ -134,9 +153,9 @@ impl Reporter {
             expire,
             until,
             envid: subject.envid,
-            original: subject.message,
+            original: redacted.as_deref().unwrap_or(subject.message),
             returned: match subject.ret {
-                Some(Ret::Full) => Returned::Whole,
+                Some(Ret::Full) if !guarded => Returned::Whole,
                 _ => Returned::Header,
             },
             told,
@@ -150,6 +169,11 @@ impl Reporter {
             id: notice.id,
             smtputf8: composed.smtputf8,
             body_type,
+            // "TLS-Required: No" is about one message and not about what is said of it.
+            require_tls: match guarded && redacted.is_none() {
+                true => RequireTls::Required,
+                false => RequireTls::Unspecified,
+            },
             ..NewEntry::new(Origin::Dsn, ReversePath::Null, now, body, vec![recipient])
         };
         Some(Written { entry, action: notice.gravest() })

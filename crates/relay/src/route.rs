@@ -94,18 +94,27 @@ pub struct Route {
     pub security: Option<Security>,
 }
 
+/// Why there is no host to try.
+#[derive(Clone, Debug)]
+pub struct NoRoute {
+    /// What all recipients come to.
+    pub finding: Finding,
+    /// Set if DNS was asked for exchangers in vain.
+    pub error: Option<DnsError>,
+}
+
 /// The hosts of a next hop, in the order in which they are to be tried. `port` is that of mail exchangers, `own` our
 /// host name, `random` any source of numbers.
 ///
 /// # Errors
-/// The finding for all recipients if there is no host to try: deferred when DNS has no answer for now, else failed.
+/// If there is no host to try: deferred when DNS has no answer for now, else failed.
 pub async fn hosts(
     resolver: &Resolver,
     hop: &NextHop,
     port: u16,
     own: &str,
     random: impl FnMut() -> u32,
-) -> Result<Route, Finding> {
+) -> Result<Route, NoRoute> {
     let order = |name: String, port| Route {
         hosts: vec![Host { name, port, named_by: NamedBy::Order }],
         security: None,
@@ -119,8 +128,11 @@ pub async fn hosts(
                     |error| (Err(error), None),
                     |(answer, security)| (Ok(answer), Some(security)),
                 );
-                let hosts = exchangers(answer, domain.as_str(), port, own, random)?;
-                Ok(Route { hosts, security })
+                let error = answer.as_ref().err().cloned();
+                match exchangers(answer, domain.as_str(), port, own, random) {
+                    Ok(hosts) => Ok(Route { hosts, security }),
+                    Err(finding) => Err(NoRoute { finding, error }),
+                }
             }
         },
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use letterlock_dns::Resolver;
+use letterlock_dns::{DnsError, Resolver};
 use letterlock_net::ClientTls;
 use letterlock_queue::RequireTls;
 use letterlock_state::Policy;
@@ -139,6 +139,13 @@ fn wish(require_tls: RequireTls) -> Wish {
 }
 
 impl Warden {
+    /// The exchangers of a domain could not be looked up: reports tell it if DNSSEC is why (RFC 8460 §4.3.1).
+    pub(crate) fn no_route(&self, hop: &NextHop, error: Option<&DnsError>) {
+        if let (NextHop::Domain(domain), Some(error)) = (hop, error) {
+            self.policies.note_lookup(domain.as_str(), error, Timestamp::now());
+        }
+    }
+
     /// What holds for the hosts of this route.
     pub(crate) async fn policy(
         &self,

@@ -11,7 +11,7 @@ use crate::dsn::{Action, Told};
 use crate::errand::is_suppressible;
 use crate::finding::{Fate, Finding};
 use crate::relay::{Relay, random};
-use crate::report::Subject;
+use crate::report::{Subject, Terms};
 use crate::schedule::{Next, Schedule, later};
 
 /// What was decided for all recipients of a try.
@@ -108,8 +108,9 @@ impl Relay {
             message,
         };
         let expire = self.schedule.expire();
-        let ages = (expire, later(due.since(), expire));
-        let written = self.reporter.write(&subject, &told, now, ages).await;
+        let until = later(due.since(), expire);
+        let terms = Terms { expire, until, require_tls: due.require_tls };
+        let written = self.reporter.write(&subject, &told, now, terms).await;
         let Some(written) = written else {
             self.queue.finish(outcomes.clone(), None).await?;
             self.tell(due, &carried, &outcomes, now);
@@ -150,6 +151,10 @@ impl Relay {
 
     /// Tells the trace.
     fn tell(&self, due: &Due, carried: &Carried, outcomes: &[Outcome], now: Timestamp) {
+        if carried.hold && outcomes.iter().any(|outcome| outcome.verdict == Verdict::Held) {
+            let why = carried.security.as_deref().unwrap_or_default();
+            tracing::error!(delivery = %due.id, %why, "held: an operator is to decide (`letterlock queue release`)");
+        }
         let told = due.rows.iter().zip(&carried.findings).zip(outcomes);
         let events: Vec<Event> =
             told.map(|((row, finding), outcome)| event(row, finding, outcome)).collect();

@@ -15,8 +15,10 @@ use mail_auth::hickory_resolver::proto::dnssec::Proof;
 use mail_auth::hickory_resolver::proto::op::ResponseCode;
 use mail_auth::hickory_resolver::proto::rr::{Name, RData, RecordType};
 
-/// Answers that are kept. Each is a few hundred octets.
+/// Answers that are kept.
 const MAX_ANSWERS: usize = 16_384;
+/// Octets of them, about. Most answers are a few hundred; who wants to fill the memory publishes 64 KiB.
+const MAX_OCTETS: usize = 16 << 20;
 /// The longest time that an answer is kept.
 const LONGEST: Duration = Duration::from_secs(3600);
 
@@ -36,37 +38,74 @@ pub(crate) type Answer = Result<Arc<[RData]>, Absent>;
 
 /// What was answered lately. One for a server.
 #[derive(Default)]
-pub(crate) struct Memory(Mutex<HashMap<(String, RecordType), Kept>>);
+pub(crate) struct Memory(Mutex<Answers>);
+
+#[derive(Default)]
+struct Answers {
+    kept: HashMap<(String, RecordType), Kept>,
+    /// What they take together.
+    octets: usize,
+}
 
 struct Kept {
     answer: Answer,
     until: Instant,
+    octets: usize,
+}
+
+impl Answers {
+    fn retain(&mut self, keep: impl FnMut(&(String, RecordType), &mut Kept) -> bool) {
+        self.kept.retain(keep);
+        self.octets = self.kept.values().map(|kept| kept.octets).sum();
+    }
+
+    fn is_full(&self) -> bool {
+        self.kept.len() >= MAX_ANSWERS || self.octets >= MAX_OCTETS
+    }
 }
 
 impl Memory {
     fn recall(&self, key: &(String, RecordType), now: Instant) -> Option<Answer> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(key).filter(|kept| kept.until > now).map(|kept| kept.answer.clone())
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.kept.get(key).filter(|kept| kept.until > now).map(|kept| kept.answer.clone())
     }
 
     fn keep(&self, key: (String, RecordType), answer: Answer, now: Instant, until: Instant) {
         if until <= now {
             return;
         }
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_ANSWERS {
-            kept.retain(|_, kept| kept.until > now);
+        let octets = key.0.len() + OVERHEAD + answer.as_deref().map_or(0, size);
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.is_full() {
+            answers.retain(|_, kept| kept.until > now);
             // Nothing to tell the good from the bad by: half of them go, so that this is rare.
-            if kept.len() >= MAX_ANSWERS {
+            while answers.is_full() {
                 let mut odd = false;
-                kept.retain(|_, _| {
+                answers.retain(|_, _| {
                     odd = !odd;
                     odd
                 });
             }
         }
-        kept.insert(key, Kept { answer, until: until.min(now + LONGEST) });
+        answers.octets += octets;
+        let kept = Kept { answer, until: until.min(now + LONGEST), octets };
+        if let Some(before) = answers.kept.insert(key, kept) {
+            answers.octets -= before.octets;
+        }
     }
+}
+
+/// What an answer takes besides its records, about.
+const OVERHEAD: usize = 128;
+
+/// What records take, about.
+fn size(records: &[RData]) -> usize {
+    let one = |data: &RData| match data {
+        RData::TXT(text) => text.txt_data.iter().map(|part| part.len() + 16).sum(),
+        // A name or an address.
+        _ => 256,
+    };
+    records.iter().map(|data| OVERHEAD + one(data)).sum()
 }
 
 /// A resolver and what it has answered.
@@ -160,6 +199,7 @@ fn to_name(text: &str) -> Option<Name> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mail_auth::hickory_resolver::proto::rr::rdata::TXT;
 
     fn key(number: usize) -> (String, RecordType) {
         (format!("{number}.test"), RecordType::TXT)
@@ -184,8 +224,23 @@ mod tests {
         for number in 0..MAX_ANSWERS * 2 {
             memory.keep(key(number), Err(Absent::NoName), now, now + LONGEST);
         }
-        assert!(memory.0.lock().unwrap().len() <= MAX_ANSWERS);
+        assert!(memory.0.lock().unwrap().kept.len() <= MAX_ANSWERS);
         assert!(memory.recall(&key(MAX_ANSWERS * 2 - 1), now).is_some());
+    }
+
+    /// Anybody can publish 64 KiB under each of any number of names, and send mail that makes us ask for them.
+    #[test]
+    fn long_answers_do_not_fill_the_memory() {
+        let (memory, now) = (Memory::default(), Instant::now());
+        let long = RData::TXT(TXT::new(vec!["x".repeat(255); 250]));
+        for number in 0..1000 {
+            let again = key(number / 2);
+            memory.keep(again, Ok([long.clone()].into()), now, now + LONGEST);
+        }
+        let answers = memory.0.lock().unwrap();
+        let octets = answers.kept.values().map(|kept| kept.octets).sum::<usize>();
+        assert_eq!(answers.octets, octets);
+        assert!(octets <= MAX_OCTETS + 70_000 && octets > MAX_OCTETS / 4, "{octets}");
     }
 
     #[test]

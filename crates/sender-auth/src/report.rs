@@ -349,7 +349,11 @@ impl Report {
     /// Judges the facts. The domain owner's policy is honoured; a temporary error defers only where it hides what
     /// could change the outcome.
     pub fn verdict(&self) -> Verdict {
-        let domain = self.dmarc.domain.as_deref().unwrap_or("the author's domain");
+        // It goes into replies and a field: nothing of what the sender wrote may end a line.
+        let shown =
+            |domain: &str| domain.chars().filter(char::is_ascii_graphic).take(253).collect();
+        let domain: String =
+            self.dmarc.domain.as_deref().map_or_else(|| "the author's domain".to_owned(), shown);
         if self.dmarc.overridden_by.is_some() {
             return Verdict::Accept;
         }
@@ -403,6 +407,19 @@ mod tests {
         let arc = Arc { outcome: ArcOutcome::Pass, sealers: sealers.collect(), ..Arc::default() };
         let trusted: Vec<Domain> = trusted.iter().map(|text| text.parse().unwrap()).collect();
         arc.vouching("a.test", &trusted).map(|sealer| sealer.domain.clone())
+    }
+
+    #[test]
+    fn an_authors_domain_cannot_end_a_reply() {
+        let dmarc = Dmarc {
+            outcome: DmarcOutcome::Fail,
+            policy: Some(Policy::Reject),
+            ..Dmarc::none(Some("a.test\r\n250 OK\u{1b}".to_owned()))
+        };
+        let (spf, arc) = (Spf::default(), Arc::default());
+        let report = Report { spf, dkim: Vec::new(), dmarc, arc, from_domain: None };
+        let Verdict::Reject { reason } = report.verdict() else { panic!("it is refused") };
+        assert_eq!(reason, "DMARC policy of a.test250OK is to reject this message");
     }
 
     #[test]

@@ -87,6 +87,26 @@ impl Texts {
         }
     }
 
+    /// A top-level domain whose record cannot be looked up counts as one without, where every walk from an author
+    /// found a policy below it: the policy is decided, and so is the Organizational Domain, unless the top-level domain
+    /// claims to be one itself.
+    pub(crate) fn forgive_tops(&self, authors: &[String]) {
+        let walks: Vec<_> = authors.iter().map(|author| walk(author)).collect();
+        let found = |name: &str| matches!(self.get(name), Some(Txt::Dmarc(_)));
+        for (top, _) in walks.iter().filter_map(|walk| walk.last()) {
+            let failed = match self.get(top.as_str()) {
+                None => true,
+                Some(Txt::Error(Error::Dns(DnsError::Resolver(_)))) => true,
+                Some(_) => false,
+            };
+            let mut below =
+                walks.iter().filter(|walk| walk.last().is_some_and(|(name, _)| name == top));
+            if failed && below.all(|walk| walk.iter().any(|(name, _)| found(name))) {
+                self.put(top.clone(), Kind::Policy, &Err(Absent::NoData));
+            }
+        }
+    }
+
     /// The domain, on the walk from `author`, at which a policy was found.
     pub(crate) fn found_policy(&self, author: &str, policy: &Dmarc) -> Option<String> {
         walk(author).into_iter().find_map(|(name, _)| match self.get(name.as_str()) {

@@ -146,6 +146,7 @@ impl Verifier {
         let fetching = texts.fetch(&names, wanted(&parsed, &authors, &spf));
         // What did not come in time is looked up by the checks, which then fail for now.
         let _ = tokio::time::timeout(MESSAGE_TIME, fetching).await;
+        texts.forgive_tops(&authors);
         let facts = Facts { authenticator, names, texts };
         let (outputs, dkim) = facts.signatures(&parsed).await;
         let from_domain = authors.first().cloned();
@@ -156,7 +157,9 @@ impl Verifier {
             && last.is_some_and(|last| {
                 self.trusted.iter().any(|domain| domain.as_str().eq_ignore_ascii_case(last))
             });
+        // A field that was put above a sealed message's own From is not what its sealer vouches for.
         if dmarc.outcome == DmarcOutcome::Fail
+            && from_fields(&parsed) == 1
             && let Some(author) = dmarc.domain.as_deref()
             && let Some(sealer) = arc.vouching(author, &self.trusted)
         {
@@ -214,9 +217,7 @@ impl Facts {
         let Some(first) = authors.first() else {
             return Dmarc::none(None);
         };
-        let fields =
-            message.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"from")).count();
-        if authors.len() > 1 && fields <= 1 {
+        if authors.len() > 1 && from_fields(message) <= 1 {
             return Dmarc::none(Some(first.clone()));
         }
         let mut worst = Dmarc::none(Some(first.clone()));
@@ -318,6 +319,11 @@ fn parse(message: &[u8]) -> Option<AuthenticatedMessage<'_>> {
         return tokio::task::block_in_place(|| AuthenticatedMessage::parse(message));
     }
     AuthenticatedMessage::parse(message)
+}
+
+fn from_fields(message: &AuthenticatedMessage<'_>) -> usize {
+    let is_from = |name: &[u8]| name.trim_ascii().eq_ignore_ascii_case(b"from");
+    message.headers.iter().filter(|(name, _)| is_from(name)).count()
 }
 
 /// Every domain of the From fields once, in A-labels.

@@ -508,3 +508,38 @@ async fn what_does_not_exist_is_asked_once() {
     }
     assert_eq!(asked(), once);
 }
+
+/// `_dmarc.test` is asked although the policy was found below it.
+#[tokio::test]
+async fn a_top_level_domain_that_fails_does_not_defer_what_is_decided_below_it() {
+    let world = world();
+    world.dns.fail("_dmarc.test", Fault::ServFail);
+    let report = world.report(&message("a@reject.test"), BAD, "a@reject.test").await;
+    assert_eq!(
+        (report.dmarc.outcome, report.dmarc.policy),
+        (DmarcOutcome::Fail, Some(Policy::Reject))
+    );
+    assert!(refused(&report.verdict()));
+    let report = world.report(&message("a@sub.quarantine.test"), BAD, "a@bare.test").await;
+    assert_eq!(report.dmarc.policy, Some(Policy::Quarantine));
+    // Where nothing was found below, the policy may stand there.
+    let report = world.report(&message("a@bare.test"), BAD, "a@reject.test").await;
+    assert_eq!(report.dmarc.outcome, DmarcOutcome::TempError);
+    assert!(deferred(&report.verdict()));
+}
+
+/// A seal covers the From that was there. Readers show the one above it.
+#[tokio::test]
+async fn nobody_vouches_for_a_from_that_was_put_above_a_sealed_message() {
+    let mut world = world();
+    world.verifier = verifier_of(&world.dns).trusting(vec!["none.test".parse().expect("a domain")]);
+    let signed = world.signed("reject.test", &message("a@reject.test"));
+    let footer = "--\r\nthe list\r\n";
+    let passed = forwarded(&world, "none.test", &signed, BAD, "a@reject.test", footer).await;
+    assert_eq!(world.report(&passed, BAD, "list@none.test").await.verdict(), Verdict::Accept);
+    for above in ["From: boss@quarantine.test\r\n", "From : boss@bare.test\r\n"] {
+        let report = world.report(&before(above, &passed), BAD, "list@none.test").await;
+        assert_eq!(report.dmarc.overridden_by, None, "{above}");
+        assert!(refused(&report.verdict()), "{above}");
+    }
+}

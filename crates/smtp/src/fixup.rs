@@ -1,9 +1,8 @@
 //! What submission looks at and completes in a message's header (RFC 6409 §8).
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
 use letterlock_address::{Domain, Mailbox};
+use letterlock_sender_auth::strip_own_results;
 use letterlock_smtp_wire::header::{self, Edit, Field};
 use letterlock_vault::DeliveryId;
 use mail_parser::{HeaderName, MessageParser};
@@ -34,16 +33,17 @@ pub(crate) fn sender(message: &[u8]) -> Author {
 }
 
 fn named(message: &[u8], name: &str, header: HeaderName<'static>) -> Author {
-    match header::count(message, name) {
-        0 => return Author::Missing,
-        1 => {}
+    let mut fields = header::fields(message).filter(|field| field.is(name));
+    let field = match (fields.next(), fields.next()) {
+        (None, _) => return Author::Missing,
+        (Some(field), None) => field,
         _ => return Author::Unusable,
-    }
-    let section = &message[..header::section_length(message)];
+    };
+    // The parser sees this field alone, so that it cannot take another one for it.
     let parsed = MessageParser::new()
         .header_address(header.clone())
         .default_header_ignore()
-        .parse_headers(section);
+        .parse_headers(&message[field.range]);
     let mut addresses = parsed
         .as_ref()
         .and_then(|parsed| parsed.header(header)?.as_address())
@@ -69,38 +69,36 @@ pub(crate) struct Completion<'a> {
     pub(crate) id: DeliveryId,
     /// For a missing Date.
     pub(crate) now: Timestamp,
+    /// Our name: what only this server may say of a message goes (RFC 8601 §5).
+    pub(crate) hostname: &'a str,
 }
 
 /// Removes Bcc (also that of somebody who sent the message on, RFC 5322 §3.6.6), completes addresses that have no
-/// domain, and adds Sender, Date and Message-ID where they are missing (RFC 6409 §6.2, §8.1 to §8.3).
-pub(crate) fn complete<'a>(message: &'a [u8], with: &Completion<'_>) -> Cow<'a, [u8]> {
-    let Completion { domain, sender, id, now } = *with;
-    let edited = header::edit(message, |field| {
+/// domain, and adds Sender, Date and Message-ID where they are missing (RFC 6409 §6.2, §8.1 to §8.3). Gives the new
+/// fields, and what is behind them as it was.
+pub(crate) fn complete<'a>(message: &'a [u8], with: &Completion<'_>) -> (Vec<u8>, &'a [u8]) {
+    let Completion { domain, sender, id, now, hostname } = *with;
+    let (section, rest) = message.split_at(header::section_length(message));
+    let mut fields = Vec::with_capacity(section.len() + 256);
+    if header::find(section, "Date").is_none() {
+        fields.extend_from_slice(format!("Date: {}\r\n", date(now)).as_bytes());
+    }
+    if header::find(section, "Message-ID").is_none() {
+        let id = id.to_string().to_ascii_lowercase();
+        fields.extend_from_slice(format!("Message-ID: <{id}@{domain}>\r\n").as_bytes());
+    }
+    if let Some(sender) = sender {
+        fields.extend_from_slice(format!("Sender: {sender}\r\n").as_bytes());
+    }
+    let honest = strip_own_results(section, hostname);
+    fields.extend_from_slice(&header::edit(&honest, |field| {
         if field.is("Bcc") || field.is("Resent-Bcc") {
             Edit::Remove
         } else {
             qualified(field, domain.as_str())
         }
-    });
-    let mut missing = String::new();
-    if header::find(message, "Date").is_none() {
-        missing.push_str(&format!("Date: {}\r\n", date(now)));
-    }
-    if header::find(message, "Message-ID").is_none() {
-        missing.push_str(&format!(
-            "Message-ID: <{}@{domain}>\r\n",
-            id.to_string().to_ascii_lowercase()
-        ));
-    }
-    if let Some(sender) = sender {
-        missing.push_str(&format!("Sender: {sender}\r\n"));
-    }
-    if missing.is_empty() {
-        return edited;
-    }
-    let mut completed = missing.into_bytes();
-    completed.extend_from_slice(&edited);
-    Cow::Owned(completed)
+    }));
+    (fields, rest)
 }
 
 /// The fields whose addresses are completed. From and Sender are not among them: whose they are is not guessed.
@@ -148,9 +146,14 @@ mod tests {
         let (id, now) = (DeliveryId::generate(), Timestamp::from_second(1_700_000_000).unwrap());
         let domain = Domain::parse("example.test").unwrap();
         let ann = "ann@example.test".parse().unwrap();
-        let with = Completion { domain: &domain, sender: Some(&ann), id, now };
-        let message = b"From: a@example.test\r\nBcc: b@example.test,\r\n c@example.test\r\nResent-Bcc: d@example.test\r\nTo: bob, c@far.test\r\nSubject: bob\r\n\r\nbody\r\n";
-        let completed = String::from_utf8(complete(message, &with).into_owned()).unwrap();
+        let hostname = "mx.example.test";
+        let with = Completion { domain: &domain, sender: Some(&ann), id, now, hostname };
+        let message = b"From: a@example.test\r\nAuthentication-Results: mx.example.test; dkim=pass\r\nBcc: b@example.test,\r\n c@example.test\r\nResent-Bcc: d@example.test\r\nTo: bob, c@far.test\r\nSubject: bob\r\n\r\nbody\r\n";
+        let whole = |message: &[u8], with: &Completion<'_>| {
+            let (fields, rest) = complete(message, with);
+            String::from_utf8([&fields, rest].concat()).unwrap()
+        };
+        let completed = whole(message, &with);
         assert_eq!(
             completed,
             format!(
@@ -160,8 +163,13 @@ mod tests {
                 id.to_string().to_ascii_lowercase()
             )
         );
-        let whole = b"Date: x\r\nMessage-ID: <y>\r\nTo: bob@far.test\r\n\r\nbody";
         let with = Completion { sender: None, ..with };
-        assert!(matches!(complete(whole, &with), Cow::Borrowed(_)));
+        for complete in [
+            "Date: x\r\nMessage-ID: <y>\r\nTo: bob@far.test\r\n\r\nbody",
+            "Date: x\r\nMessage-ID: <y>\r\nAuthentication-Results: mx.far.test; none\r\n\r\n",
+            "Date: x\r\nMessage-ID: <y>",
+        ] {
+            assert_eq!(whole(complete.as_bytes(), &with), complete);
+        }
     }
 }

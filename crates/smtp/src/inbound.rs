@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use jiff::Timestamp;
 use letterlock_address::{ForwardPath, Mailbox};
-use letterlock_delivery::{AcceptError, Folder, Incoming, Intake, Judged, RecipientDecision};
+use letterlock_delivery::{AcceptError, Folder, Incoming, Intake, Judged};
 use letterlock_directory::{Directory, Resolution};
 use letterlock_login::Login;
 use letterlock_net::{Shutdown, Stream};
@@ -23,10 +23,11 @@ use letterlock_smtp_wire::{EnhancedCode, Reply, header, standard};
 use letterlock_vault::DeliveryId;
 use tokio::task::JoinHandle;
 
+use crate::local::{self, Lead};
 use crate::received::{self, Transmission};
 use crate::service::{Client, Connection, Received, Service};
 use crate::session::Recipient;
-use crate::{asked, driver, local};
+use crate::{asked, driver};
 
 /// The listener for other servers.
 pub struct Inbound {
@@ -95,47 +96,37 @@ impl Service for Inbound {
         if guard.recipients_put_off(client.ip, now).is_some() {
             return Err(standard::recipient_put_off());
         }
-        let snapshot = self.directory.snapshot();
-        let (mailbox, resolution) = match path {
-            ForwardPath::Mailbox(mailbox) => {
-                match self.intake.recipient(&snapshot, mailbox) {
-                    RecipientDecision::Resolved(resolution) => (mailbox.clone(), resolution),
-                    // What was passed on from here comes back, to be sent on to its sender.
-                    RecipientDecision::Returns(_) => return Ok(mailbox.clone()),
-                    RecipientDecision::BadReturn(_) => {
-                        guard.unknown_recipient(client.ip, now);
-                        return Err(standard::bad_return_address());
-                    }
-                }
-            }
-            // RFC 5321 §4.5.1: without a domain it is ours.
-            ForwardPath::Postmaster => {
-                snapshot.resolve_postmaster().ok_or_else(standard::no_such_user)?
+        let (mailbox, lead) = local::find(&self.intake, &self.directory.snapshot(), path)?;
+        let refusal = match lead {
+            Lead::Direct(Resolution::NotLocal) => return Err(standard::relay_denied()),
+            Lead::Direct(Resolution::NoSuchUser) => standard::no_such_user(),
+            Lead::BadReturn => standard::bad_return_address(),
+            // What was passed on from here comes back, to be sent on to its sender.
+            Lead::Direct(found) | Lead::Return(found) => {
+                let room = self.connection.room.as_deref();
+                return local::takes(&found, room, transaction.octets).map(|()| mailbox);
             }
         };
-        match resolution {
-            Resolution::NotLocal => Err(standard::relay_denied()),
-            Resolution::NoSuchUser => {
-                guard.unknown_recipient(client.ip, now);
-                Err(standard::no_such_user())
-            }
-            other => local::takes(&other, self.connection.room.as_deref(), transaction.octets)
-                .map(|()| mailbox),
-        }
+        guard.unknown_recipient(client.ip, now);
+        Err(refusal)
     }
 
     async fn message(
         &self,
         client: &Client,
         mut transaction: Transaction,
-        message: Received,
+        mut message: Received,
     ) -> Reply {
         let id = DeliveryId::generate();
         let (ip, from) = (client.ip, &message.envelope.reverse_path);
         tracing::info!(delivery = %id, %ip, %from, octets = message.body.len(), tls = client.tls.as_deref(), "received");
-        if let Some(reply) = self.looping(&message) {
-            tracing::info!(delivery = %id, "message refused: it goes round in circles");
-            return reply;
+        match self.come_round(&mut message) {
+            0 => {}
+            _ if message.envelope.recipients.is_empty() => {
+                tracing::info!(delivery = %id, "message refused: it goes round in circles");
+                return standard::mail_loop();
+            }
+            recipients => tracing::info!(delivery = %id, recipients, "had this message before"),
         }
         let Found { folder, fields, attested } =
             match self.judge(id, client, &mut transaction, &message).await {
@@ -214,19 +205,24 @@ impl Inbound {
         Ok(Found { folder, fields: format!("{reason}{results}{spf}"), attested })
     }
 
-    /// Mail that has been here before, or nearly everywhere (RFC 5321 §6.3).
-    fn looping(&self, message: &Received) -> Option<Reply> {
-        let been_here = header::delivered_to(&message.body)
+    /// Takes out the recipients for whom the message goes round in circles (RFC 5321 §6.3): all of them if it has been
+    /// nearly everywhere, and those who had it before. The others get it: one reply is for all, and a refusal would
+    /// take it from them. Gives how many went.
+    fn come_round(&self, message: &mut Received) -> usize {
+        let recipients = &mut message.envelope.recipients;
+        let before = recipients.len();
+        if header::received_count(&message.body) > self.received_hops {
+            recipients.clear();
+            return before;
+        }
+        let seen: Vec<String> = header::delivered_to(&message.body)
             .filter_map(|value| std::str::from_utf8(&value).ok()?.parse::<Mailbox>().ok())
-            .any(|seen| {
-                message
-                    .envelope
-                    .recipients
-                    .iter()
-                    .any(|recipient| recipient.address.canonical() == seen.canonical())
-            });
-        (been_here || header::received_count(&message.body) > self.received_hops)
-            .then(standard::mail_loop)
+            .map(|seen| seen.canonical())
+            .collect();
+        if !seen.is_empty() {
+            recipients.retain(|recipient| !seen.contains(&recipient.address.canonical()));
+        }
+        before - recipients.len()
     }
 
     /// The message under our Received and Authentication-Results fields, and without those

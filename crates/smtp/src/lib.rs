@@ -9,6 +9,7 @@
 
 mod addresses;
 mod asked;
+mod composed;
 mod driver;
 mod fixup;
 mod inbound;

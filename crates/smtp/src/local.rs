@@ -1,11 +1,51 @@
 //! Whether an address of ours takes mail: the decision of RCPT, from facts in memory.
 
 use jiff::Timestamp;
-use letterlock_directory::{Disabled, QuotaVerdict, Resolution, Target};
+use letterlock_address::{ForwardPath, Mailbox};
+use letterlock_delivery::{Intake, RecipientDecision};
+use letterlock_directory::{Disabled, QuotaVerdict, Resolution, Snapshot, Target};
 use letterlock_smtp_wire::{Reply, standard};
 use letterlock_vault::AccountId;
 
 use crate::service::Room;
+
+/// What a recipient leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lead {
+    /// What the directory says of the address.
+    Direct(Resolution),
+    /// The address is a return address that was made here; this is what the directory says of the one behind it, which
+    /// may be anywhere.
+    Return(Resolution),
+    /// It looks like such an address, and was not made here or has expired.
+    BadReturn,
+}
+
+/// The recipient's address, and what it leads to.
+///
+/// # Errors
+/// The bare postmaster, on a server without a domain.
+pub(crate) fn find(
+    intake: &Intake,
+    snapshot: &Snapshot,
+    path: &ForwardPath,
+) -> Result<(Mailbox, Lead), Reply> {
+    let mailbox = match path {
+        ForwardPath::Mailbox(mailbox) => mailbox,
+        // RFC 5321 §4.5.1: without a domain it is ours.
+        ForwardPath::Postmaster => {
+            let postmaster = snapshot.resolve_postmaster();
+            let found = postmaster.map(|(mailbox, found)| (mailbox, Lead::Direct(found)));
+            return found.ok_or_else(standard::no_such_user);
+        }
+    };
+    let lead = match intake.recipient(snapshot, mailbox) {
+        RecipientDecision::Resolved(resolution) => Lead::Direct(resolution),
+        RecipientDecision::Returns(back) => Lead::Return(snapshot.resolve(&back)),
+        RecipientDecision::BadReturn(_) => Lead::BadReturn,
+    };
+    Ok((mailbox.clone(), lead))
+}
 
 /// Whether a local address takes a message of `octets` (0 if that is not known). What is not local is somebody else's
 /// to refuse.

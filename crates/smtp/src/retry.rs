@@ -7,13 +7,15 @@
 //! then is a new message, however equal.
 //!
 //! Not recognised, so that the message is filed again: a retry after our own process died between the commit and the
-//! 250, and one of a client that had sent QUIT, or another message, right behind the first without waiting.
+//! 250, and one of a client that had sent QUIT, or another message, right behind the first without waiting. Nor one of a
+//! message without Date and Message-ID: a device that says the same each time, and hangs up each time, means it anew.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use letterlock_smtp_wire::command::{Command, Mail, Rcpt};
+use letterlock_smtp_wire::header;
 use letterlock_vault::{AccountId, Key};
 
 use crate::session::Envelope;
@@ -56,6 +58,7 @@ impl Retries {
     pub(crate) fn hash(&self, facts: Facts<'_>) -> [u8; 32] {
         let Facts { ip, account, envelope, body } = facts;
         let mut head = network(ip);
+        head.push(u8::from(account.is_some()));
         head.extend(account.map(AccountId::to_bytes).unwrap_or_default());
         let Envelope { reverse_path, params, recipients, .. } = envelope;
         Command::Mail(Mail { path: reverse_path.clone(), params: params.clone() })
@@ -80,6 +83,12 @@ impl std::fmt::Debug for Retries {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Retries(..)")
     }
+}
+
+/// Whether the same octets mean the same message: something in it tells it apart from its like. Everything that was
+/// relayed has such a field, for the server that takes a submission adds them (RFC 6409 §8.2, §8.3).
+pub(crate) fn is_one_of_a_kind(message: &[u8]) -> bool {
+    header::fields(message).any(|field| field.is("Date") || field.is("Message-ID"))
 }
 
 /// An IPv4 /24 or an IPv6 /64.
@@ -169,6 +178,13 @@ mod tests {
         }
         let elsewhere = Retries::new(Key::random(), Arc::new(Memory::default()));
         assert_ne!(hash, elsewhere.hash(base), "the hash is keyed");
+    }
+
+    #[test]
+    fn a_message_that_has_no_name_and_no_date_is_like_others() {
+        assert!(is_one_of_a_kind(b"Subject: x\r\nDATE: now\r\n\r\n"));
+        assert!(is_one_of_a_kind(b"Message-Id: <x>\r\n\r\n"));
+        assert!(!is_one_of_a_kind(b"Subject: Alarm\r\n\r\nDate: now\r\n"));
     }
 
     #[test]

@@ -17,16 +17,18 @@ use letterlock_directory::{Account, Directory, Resolution, Target};
 use letterlock_login::Login;
 use letterlock_net::{Shutdown, Stream};
 use letterlock_queue::{BodyType, Origin};
-use letterlock_sender_auth::sign;
+use letterlock_sender_auth::{sign, submission_results};
 use letterlock_smtp_wire::command::Mail;
 use letterlock_smtp_wire::{EnhancedCode, Reply, header, standard};
 use letterlock_vault::DeliveryId;
 
+use crate::composed::Composed;
 use crate::fixup::{self, Author, Completion};
 use crate::inbound::{accepted, only};
+use crate::local::{self, Lead};
 use crate::received::{self, Transmission};
 use crate::service::{Client, Connection, Received, Service};
-use crate::{asked, driver, local};
+use crate::{asked, driver};
 
 /// The listener for our people's mail programs.
 pub struct Submission {
@@ -99,22 +101,19 @@ impl Service for Submission {
         transaction: &mut Transaction,
         path: &ForwardPath,
     ) -> Result<Mailbox, Reply> {
-        let snapshot = self.directory.snapshot();
-        let (mailbox, resolution) = match path {
-            ForwardPath::Mailbox(mailbox) => (mailbox.clone(), snapshot.resolve(mailbox)),
-            ForwardPath::Postmaster => {
-                snapshot.resolve_postmaster().ok_or_else(standard::no_such_user)?
-            }
-        };
-        // RFC 6409 §6.2: what is no full name is not guessed.
+        let (mailbox, lead) = local::find(&self.intake, &self.directory.snapshot(), path)?;
         let domain = &mailbox.domain;
-        if resolution == Resolution::NotLocal
-            && !domain.is_literal()
-            && !domain.as_str().contains('.')
-        {
-            return Err(standard::domain_incomplete());
-        }
-        local::takes(&resolution, self.connection.room.as_deref(), transaction.octets)?;
+        let found = match lead {
+            // RFC 6409 §6.2: what is no full name is not guessed.
+            Lead::Direct(Resolution::NotLocal)
+                if !domain.is_literal() && !domain.as_str().contains('.') =>
+            {
+                return Err(standard::domain_incomplete());
+            }
+            Lead::BadReturn => return Err(standard::bad_return_address()),
+            Lead::Direct(found) | Lead::Return(found) => found,
+        };
+        local::takes(&found, self.connection.room.as_deref(), transaction.octets)?;
         self.has_room_for(client, transaction)?;
         transaction.recipients += 1;
         Ok(mailbox)
@@ -228,24 +227,24 @@ impl Submission {
             at: now,
         });
         let domain = &names.from.domain;
-        let with = Completion { domain, sender: names.sender.as_ref(), id, now };
-        let fixed = fixup::complete(&message.body, &with);
-        let mut whole = Vec::with_capacity(received.len() + fixed.len());
-        whole.extend_from_slice(received.as_bytes());
-        whole.extend_from_slice(&fixed);
+        let with = Completion { domain, sender: names.sender.as_ref(), id, now, hostname };
+        let (fields, rest) = fixup::complete(&message.body, &with);
+        let mut composed = Composed::new(&[received.as_bytes(), &fields, rest]);
+        let results = submission_results(hostname, &message.envelope.reverse_path);
         let Some(keys) = self.directory.snapshot().domain(domain) else {
-            return Ok(Bytes::from(whole));
+            composed.put_before(&results);
+            return Ok(composed.finish());
         };
         let domain = domain.clone();
         // An RSA signature takes a millisecond: not on an async worker.
         let signed = tokio::task::spawn_blocking(move || {
-            let mut signed = Vec::with_capacity(whole.len() + 1024);
+            let mut signatures = results;
             for key in keys.signing_keys() {
-                let field = sign(&whole, &domain, &key.selector, key.private.pkcs8(), now)?;
-                signed.extend_from_slice(field.as_bytes());
+                let (message, private) = (composed.message(), key.private.pkcs8());
+                signatures.push_str(&sign(message, &domain, &key.selector, private, now)?);
             }
-            signed.extend_from_slice(&whole);
-            Ok::<_, letterlock_sender_auth::SignError>(Bytes::from(signed))
+            composed.put_before(&signatures);
+            Ok::<_, letterlock_sender_auth::SignError>(composed.finish())
         });
         match signed.await {
             Ok(Ok(signed)) => Ok(signed),

@@ -36,7 +36,20 @@ pub(crate) struct Seen {
     pub(crate) at: Timestamp,
 }
 
+impl Seen {
+    /// Both. DANE is not forgotten over a weaker connection of the same second.
+    fn and(self, other: Self) -> Self {
+        Self { level: self.level.max(other.level), at: self.at.max(other.at) }
+    }
+}
+
 impl Notes {
+    /// Notes that a domain had TLS.
+    pub(crate) fn add_tls(&mut self, domain: String, seen: Seen) {
+        let kept = self.tls.entry(domain).or_insert(seen);
+        *kept = kept.and(seen);
+    }
+
     fn len(&self) -> usize {
         self.events.len() + self.tls.len() + self.tls_results.len() + self.dmarc_results.len()
     }
@@ -46,10 +59,17 @@ impl Notes {
     }
 }
 
+#[derive(Debug, Default)]
+struct Held {
+    notes: Notes,
+    /// What TLS domains had, as it was taken to be written and may not be in the file yet.
+    writing: HashMap<String, Seen>,
+}
+
 /// Takes notes.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
-    notes: Mutex<Notes>,
+    held: Mutex<Held>,
     /// There is something.
     pub(crate) work: Notify,
     /// There is plenty.
@@ -60,9 +80,9 @@ pub(crate) struct Buffer {
 impl Buffer {
     /// Adds to the notes, if there is room.
     pub(crate) fn add(&self, add: impl FnOnce(&mut Notes)) {
-        let mut notes = self.lock();
-        if notes.len() >= CAPACITY {
-            drop(notes);
+        let mut held = self.lock();
+        if held.notes.len() >= CAPACITY {
+            drop(held);
             // Told when it begins and then by order of magnitude, not once for each note.
             let dropped = self.dropped.fetch_add(1, Ordering::Relaxed) + 1;
             if dropped.is_power_of_two() {
@@ -70,10 +90,10 @@ impl Buffer {
             }
             return;
         }
-        let before = notes.len();
-        add(&mut notes);
-        let after = notes.len();
-        drop(notes);
+        let before = held.notes.len();
+        add(&mut held.notes);
+        let after = held.notes.len();
+        drop(held);
         if before == 0 {
             self.work.notify_one();
         }
@@ -82,14 +102,36 @@ impl Buffer {
         }
     }
 
-    /// Takes what is there.
+    /// Takes what is there. What TLS domains had stays to be seen until it is [written](Buffer::written): a domain
+    /// must not look for a moment as if it had none.
     pub(crate) fn take(&self) -> Notes {
-        std::mem::take(&mut *self.lock())
+        let mut held = self.lock();
+        let notes = std::mem::take(&mut held.notes);
+        held.writing.clone_from(&notes.tls);
+        notes
+    }
+
+    /// What TLS the domains had is in the file now; or is not, and waits for the next writing.
+    pub(crate) fn written(&self, is_written: bool) {
+        let mut held = self.lock();
+        let back = std::mem::take(&mut held.writing);
+        if is_written || back.is_empty() {
+            return;
+        }
+        for (domain, seen) in back {
+            held.notes.add_tls(domain, seen);
+        }
+        drop(held);
+        self.work.notify_one();
     }
 
     /// What is noted of a domain's TLS and not written yet.
     pub(crate) fn seen(&self, domain: &str) -> Option<Seen> {
-        self.lock().tls.get(domain).copied()
+        let held = self.lock();
+        match (held.notes.tls.get(domain), held.writing.get(domain)) {
+            (Some(one), Some(other)) => Some(one.and(*other)),
+            (one, other) => one.or(other).copied(),
+        }
     }
 
     /// Notes that found no room since the start.
@@ -97,7 +139,7 @@ impl Buffer {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

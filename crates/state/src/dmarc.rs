@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
-use crate::state::{State, counts, day};
+use crate::state::{State, counts, day, facts};
 
 /// The policy as it was found (`policy_published`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +55,7 @@ pub struct SpfAuth {
 
 /// One message: everything that a report lists apart.
 ///
-/// Stored by position: fields are only ever appended.
+/// Stored by position: its fields never change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DmarcResult {
     /// The record.
@@ -106,11 +106,9 @@ impl State {
     pub async fn dmarc_results(&self, at: Timestamp) -> Result<Vec<DmarcCount>, StateError> {
         let sql = "SELECT domain, facts, messages FROM dmarc_results WHERE day = ? ORDER BY domain, facts";
         let rows = counts(self, sql, day(at)).await?;
-        let read = |(domain, facts, messages): (String, Vec<u8>, u64)| {
-            let result =
-                postcard::from_bytes(&facts).map_err(|_| StateError::Row("a result of DMARC"))?;
-            Ok(DmarcCount { domain, result, messages })
+        let read = |(domain, stored, messages): (String, Vec<u8>, u64)| {
+            Some(DmarcCount { result: facts(&domain, &stored)?, domain, messages })
         };
-        rows.into_iter().map(read).collect()
+        Ok(rows.into_iter().filter_map(read).collect())
     }
 }

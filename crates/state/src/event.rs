@@ -14,7 +14,8 @@ pub type Text = Cow<'static, str>;
 
 /// One step of a message's way.
 ///
-/// Stored by position: variants and fields are only ever appended, never moved, renamed in meaning, or removed.
+/// Stored by position: variants are only ever appended, never moved, renamed in meaning, or removed. The fields of a
+/// variant never change at all, as the next event follows without a mark: what needs another field is another variant.
 /// Recipients are named in clear; who sent the message is [`Shown`], and its subject and folders have no place here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {

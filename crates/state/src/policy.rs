@@ -109,12 +109,7 @@ impl State {
     /// Notes that a connection to the domain was secured like this. Never waits.
     pub fn remember_tls(&self, domain: &str, level: TlsLevel, now: Timestamp) {
         let domain = domain.to_ascii_lowercase();
-        self.buffer.add(|notes| {
-            let seen = Seen { level, at: now };
-            // DANE is not forgotten over a weaker connection of the same second.
-            let kept = notes.tls.entry(domain).or_insert(seen);
-            *kept = Seen { level: kept.level.max(level), at: kept.at.max(now) };
-        });
+        self.buffer.add(|notes| notes.add_tls(domain, Seen { level, at: now }));
     }
 
     /// What TLS the domain had within the last 30 days.

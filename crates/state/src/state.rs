@@ -8,12 +8,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::{SignedDuration, Timestamp};
 use letterlock_config::Retention;
-use letterlock_vault::{Database, Hooks, Pool, ServerKey, Slice, Spec};
+use letterlock_vault::{Database, DeliveryId, Hooks, Pool, ServerKey, Slice, Spec, VaultError};
 use rusqlite::{Connection, params};
+use serde::de::DeserializeOwned;
 use tokio::task::AbortHandle;
 
 use crate::buffer::{Buffer, CountKey, Notes};
 use crate::error::StateError;
+use crate::event::Event;
 use crate::schema::SCHEMA;
 use crate::suppression::Suppressions;
 use crate::unconfirmed::Unconfirmed;
@@ -38,6 +40,7 @@ pub struct State {
     /// One writes at a time, so that who asks for a trace waits for what is under way.
     writing: tokio::sync::Mutex<()>,
     writer: AbortHandle,
+    me: Weak<Self>,
 }
 
 impl std::fmt::Debug for State {
@@ -85,25 +88,62 @@ impl State {
             newest: Arc::new(AtomicI64::new(newest)),
             writing: tokio::sync::Mutex::default(),
             writer: tokio::spawn(write_on(Weak::clone(me), buffer)).abort_handle(),
+            me: Weak::clone(me),
         }))
     }
 
     /// Writes what was noted so far. On return it survives a crash of the process.
     ///
     /// # Errors
-    /// The file cannot be written; what was to be written is lost.
+    /// The file cannot be written. Traces and counts that were to be written are lost; what TLS domains had and which
+    /// replies may not have arrived is kept, and written later.
     pub async fn flush(&self) -> Result<(), StateError> {
+        // Without another reference this is the end, and nobody notes anything.
+        let Some(me) = self.me.upgrade() else { return Ok(()) };
+        // In a task of its own: who asked may go away in the middle, and what was taken must not go with him.
+        let written = tokio::spawn(async move { me.write_notes().await }).await;
+        written.unwrap_or(Err(StateError::Vault(VaultError::Panicked)))
+    }
+
+    async fn write_notes(&self) -> Result<(), StateError> {
         let _turn = self.writing.lock().await;
-        if let Some(changes) = self.unconfirmed.take_changes() {
-            self.database
-                .write(move |transaction| unconfirmed::write(transaction, &changes))
-                .await?;
-        }
+        let unconfirmed = self.write_unconfirmed().await;
         let notes = self.buffer.take();
         if notes.is_empty() {
-            return Ok(());
+            return unconfirmed;
         }
-        let Notes { mut events, tls, tls_results, dmarc_results } = notes;
+        let Notes { events, tls, tls_results, dmarc_results } = notes;
+        // Before the traces, as it decides about mail.
+        let remembered = self
+            .database
+            .write(move |transaction| {
+                for (domain, seen) in tls {
+                    policy::write_tls(transaction, &domain, seen)?;
+                }
+                add_counts(transaction, TLS_COUNT, tls_results)?;
+                add_counts(transaction, DMARC_COUNT, dmarc_results)
+            })
+            .await;
+        self.buffer.written(remembered.is_ok());
+        let traced = self.write_events(events).await;
+        unconfirmed.and(remembered).and(traced)
+    }
+
+    async fn write_unconfirmed(&self) -> Result<(), StateError> {
+        let Some(changes) = self.unconfirmed.take_changes().map(Arc::new) else { return Ok(()) };
+        let rows = Arc::clone(&changes);
+        let written =
+            self.database.write(move |transaction| unconfirmed::write(transaction, &rows)).await;
+        if written.is_err() {
+            self.unconfirmed.put_back(&changes);
+        }
+        written
+    }
+
+    async fn write_events(
+        &self,
+        mut events: Vec<(DeliveryId, Timestamp, Event)>,
+    ) -> Result<(), StateError> {
         while !events.is_empty() {
             let rest = events.split_off(events.len().min(EVENTS_PER_JOB));
             let (job, newest) = (std::mem::replace(&mut events, rest), Arc::clone(&self.newest));
@@ -113,15 +153,7 @@ impl State {
                 })
                 .await?;
         }
-        self.database
-            .write(move |transaction| {
-                for (domain, seen) in tls {
-                    policy::write_tls(transaction, &domain, seen)?;
-                }
-                add_counts(transaction, TLS_COUNT, tls_results)?;
-                add_counts(transaction, DMARC_COUNT, dmarc_results)
-            })
-            .await
+        Ok(())
     }
 
     /// Deletes what is older than its retention, slice by slice. To be called every hour or so.
@@ -216,6 +248,17 @@ pub(crate) async fn counts(
             rows.collect::<Result<_, _>>().map_err(StateError::from)
         })
         .await
+}
+
+/// What is counted, unless it was written in another form: one row must not keep the others out of a report.
+pub(crate) fn facts<T: DeserializeOwned>(domain: &str, stored: &[u8]) -> Option<T> {
+    match postcard::from_bytes(stored) {
+        Ok(found) => Some(found),
+        Err(error) => {
+            tracing::warn!(%domain, %error, "a count in state.db cannot be read");
+            None
+        }
+    }
 }
 
 fn prune_slice(

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StateError;
-use crate::state::{State, counts, day};
+use crate::state::{State, counts, day, facts};
 
 /// What policy a session was judged by (RFC 8460 §4.4, `policy-type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl TlsFailure {
 
 /// One session, or one failure to find a policy: everything that a report lists apart.
 ///
-/// Stored by position: fields are only ever appended.
+/// Stored by position: its fields never change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TlsResult {
     /// The type of the policy.
@@ -126,11 +126,9 @@ impl State {
         let sql =
             "SELECT domain, facts, sessions FROM tls_results WHERE day = ? ORDER BY domain, facts";
         let rows = counts(self, sql, day(at)).await?;
-        let read = |(domain, facts, sessions): (String, Vec<u8>, u64)| {
-            let result =
-                postcard::from_bytes(&facts).map_err(|_| StateError::Row("a result of TLS"))?;
-            Ok(TlsCount { domain, result, sessions })
+        let read = |(domain, stored, sessions): (String, Vec<u8>, u64)| {
+            Some(TlsCount { result: facts(&domain, &stored)?, domain, sessions })
         };
-        rows.into_iter().map(read).collect()
+        Ok(rows.into_iter().filter_map(read).collect())
     }
 }

@@ -86,6 +86,14 @@ impl Unconfirmed {
         Some(Changes { added, taken })
     }
 
+    /// Takes changes back that could not be written, as far as they still hold.
+    pub(crate) fn put_back(&self, changes: &Changes) {
+        let mut held = self.lock();
+        let Held { at, added, taken } = &mut *held;
+        added.extend(changes.added.iter().filter(|(hash, _)| at.contains_key(hash)));
+        taken.extend(changes.taken.iter().filter(|hash| !at.contains_key(*hash)));
+    }
+
     /// Forgets those that are too old.
     pub(crate) fn forget(&self, now: Timestamp) {
         self.lock().at.retain(|_, at| now.duration_since(*at) < MEMORY);

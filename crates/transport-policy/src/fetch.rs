@@ -77,15 +77,22 @@ impl FetchError {
 /// Asks the hosts of policies.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
-    pub(crate) dns: Arc<Resolver>,
-    pub(crate) tls: ClientTls,
-    pub(crate) port: u16,
+    dns: Arc<Resolver>,
+    tls: ClientTls,
+    port: u16,
+    /// For all of it.
+    patience: Duration,
 }
 
 impl Fetcher {
+    /// Asks at this port.
+    pub(crate) fn new(dns: Arc<Resolver>, tls: ClientTls, port: u16) -> Self {
+        Self { dns, tls, port, patience: PATIENCE }
+    }
+
     /// The policy of a domain.
     pub(crate) async fn fetch(&self, domain: &str) -> Result<Policy, FetchError> {
-        let fetched = tokio::time::timeout(PATIENCE, self.text(domain)).await;
+        let fetched = tokio::time::timeout(self.patience, self.text(domain)).await;
         let text = fetched.map_err(|_| FetchError::Timeout)??;
         Ok(Policy::parse(&text)?)
     }
@@ -156,4 +163,46 @@ async fn read(response: Response<Incoming>) -> Result<Bytes, FetchError> {
         false => FetchError::Body(error.to_string()),
     })?;
     Ok(body.to_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+    use std::time::Instant;
+
+    use letterlock_config::{Dns, Dnssec};
+    use letterlock_testkit::ca::TestCa;
+    use letterlock_testkit::dns::{DnsServer, Zone};
+    use letterlock_testkit::https::{Answer, PolicyHost};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_host_that_keeps_silent_is_given_up_after_a_while() {
+        let local = Ipv4Addr::new(127, 78, 0, 1);
+        let dns = DnsServer::start([Zone::signed("example.test").a("mta-sts", local)]).unwrap();
+        let settings = Dns {
+            servers: vec![dns.address()],
+            dnssec: Dnssec::Auto,
+            trust_anchors: Some(dns.trust_anchor_file()),
+        };
+        let resolver = Arc::new(Resolver::new(&settings).unwrap());
+        let ca = TestCa::new().unwrap();
+        let tls = ClientTls::load(Some(&ca.root_file())).unwrap();
+        let issued = ca.issue(&["mta-sts.example.test"]).unwrap();
+        let address = SocketAddr::new(IpAddr::V4(local), 0);
+        let host = PolicyHost::start_on(address, &issued, Answer::Silence).unwrap();
+        // One that answers no request, and one that does not even shake hands.
+        let deaf = tokio::net::TcpListener::bind(address).await.unwrap();
+        for port in [host.address().port(), deaf.local_addr().unwrap().port()] {
+            let patience = Duration::from_millis(500);
+            let fetcher =
+                Fetcher { patience, ..Fetcher::new(Arc::clone(&resolver), tls.clone(), port) };
+            let started = Instant::now();
+            let fetched = fetcher.fetch("example.test").await;
+            assert!(matches!(fetched, Err(FetchError::Timeout)), "{fetched:?}");
+            assert!((patience..10 * patience).contains(&started.elapsed()));
+        }
+        assert_eq!(host.requests().len(), 1, "it was asked");
+    }
 }

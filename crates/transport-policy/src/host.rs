@@ -102,6 +102,12 @@ impl HostPolicy {
         )
     }
 
+    /// Whether the host must be proven by its certificate.
+    fn wants_proof(&self) -> bool {
+        self.require_tls
+            || matches!(self.rule, Rule::Dane { .. } | Rule::Sts { mode: Mode::Enforce, .. })
+    }
+
     /// The TLS side of a new connection.
     pub fn check(&self, tls: &ClientTls) -> HandshakeCheck {
         let demand = match &self.rule {
@@ -196,6 +202,16 @@ impl HostPolicy {
             return Judgement { verdict, failure: None, level };
         }
         let verified = matches!(found, Some(Finding::Dane(_) | Finding::Public));
+        if !verified && self.wants_proof() {
+            // The handshake does not get here without it; what comes by another way proves nothing.
+            let reason = "the host's certificate was not seen";
+            let failure = Some((TlsFailure::ValidationFailure, reason.to_owned()));
+            return Judgement {
+                verdict: Verdict::Refuse(Refusal::later(policy, reason)),
+                failure,
+                level,
+            };
+        }
         let verdict = Verdict::Accept(Decision { policy, verified, reason: self.reason(found) });
         Judgement { verdict, failure: self.shortfall(found), level }
     }

@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use letterlock_config::Downgrade;
 use letterlock_dns::{DnsError, HostAnswer, Resolver, Security, Tlsa, Validation};
 use letterlock_net::ClientTls;
-use letterlock_state::{Policy, PolicyType, State, StoredPolicy, TlsFailure, TlsMemory, TlsResult};
+use letterlock_state::{
+    Policy, PolicyType, State, StateError, StoredPolicy, TlsFailure, TlsResult,
+};
 
 use crate::dane;
 use crate::decision::{Judgement, Refusal};
@@ -94,14 +96,15 @@ impl Policies {
     /// Puts it together.
     pub fn new(handles: Handles, options: Options) -> Self {
         let Handles { dns, state, tls } = handles;
-        let fetcher = Fetcher { dns: Arc::clone(&dns), tls, port: options.policy_port };
+        let fetcher = Fetcher::new(Arc::clone(&dns), tls, options.policy_port);
         Self { dns, state, fetcher, options, attempts: Mutex::default() }
     }
 
     /// What holds for a domain whose exchangers were found with this security.
     ///
     /// # Errors
-    /// Nobody can validate DNSSEC at present, and the domain is known to have DANE.
+    /// Nobody can validate DNSSEC at present, and the domain is known to have DANE; or what is known of it cannot be
+    /// read, and may forbid what nothing else forbids.
     pub async fn domain(
         &self,
         domain: &str,
@@ -113,23 +116,15 @@ impl Policies {
         if wish == Wish::TlsNotRequired {
             return Ok(DomainPolicy { domain, mx, sts: None, memory: None, wish });
         }
-        let memory = self.memory(&domain, now).await;
+        let memory = self.state.tls_memory(&domain, now).await.map_err(unreadable)?;
         let blind = self.dns.validation() == Validation::Unsupported;
         if blind && memory.is_some_and(|memory| memory.dane) {
             let reason = "the domain has DANE, and DNSSEC cannot be validated at present";
             return Err(Defer(Refusal::later(Policy::Dane, reason)));
         }
-        let sts = self.sts(&domain, now).await;
+        let sts = self.sts(&domain, now).await?;
         let sts = sts.filter(|policy| policy.mode != sts::Mode::None).map(Arc::new);
         Ok(DomainPolicy { domain, mx, sts, memory, wish })
-    }
-
-    async fn memory(&self, domain: &str, now: Timestamp) -> Option<TlsMemory> {
-        let memory = self.state.tls_memory(domain, now).await;
-        memory.unwrap_or_else(|error| {
-            tracing::warn!(%error, "what is remembered of a domain's TLS cannot be read");
-            None
-        })
     }
 
     /// What holds for one of the domain's exchangers, whose addresses were found like this.
@@ -242,29 +237,29 @@ impl Policies {
     }
 
     /// The MTA-STS policy that is in force for a domain (RFC 8461 §5.1).
-    async fn sts(&self, domain: &str, now: Timestamp) -> Option<sts::Policy> {
-        let stored = self.stored(domain, now).await;
+    async fn sts(&self, domain: &str, now: Timestamp) -> Result<Option<sts::Policy>, Defer> {
+        let stored = self.stored(domain, now).await?;
         // A record that is gone or cannot be had does not end a policy; only its age does.
         let texts = self.dns.txt(&format!("_mta-sts.{domain}")).await.unwrap_or_default();
         let record = sts::find(&texts);
-        let Some(record) = record else { return stored.map(|(_, policy)| policy) };
+        let Some(record) = record else { return Ok(stored.map(|(_, policy)| policy)) };
         if let Some((row, policy)) = &stored
             && row.id == record.id
             && now.duration_since(row.fetched_at) < REFRESH
         {
-            return Some(policy.clone());
+            return Ok(Some(policy.clone()));
         }
         let turn = self.turn(domain);
         let _turn = turn.lock().await;
         // Another message may have fetched it meanwhile.
-        let stored = self.stored(domain, now).await;
+        let stored = self.stored(domain, now).await?;
         let current = stored.as_ref().is_some_and(|(row, _)| {
             row.id == record.id && now.duration_since(row.fetched_at) < REFRESH
         });
         if current || self.failed_lately(domain, &record.id, now) {
-            return stored.map(|(_, policy)| policy);
+            return Ok(stored.map(|(_, policy)| policy));
         }
-        match self.fetcher.fetch(domain).await {
+        Ok(match self.fetcher.fetch(domain).await {
             Ok(policy) => {
                 self.keep(domain, record.id, &policy, now).await;
                 Some(policy)
@@ -283,16 +278,19 @@ impl Policies {
                 self.attempts().note(domain, id, now);
                 stored.map(|(_, policy)| policy)
             }
-        }
+        })
     }
 
-    async fn stored(&self, domain: &str, now: Timestamp) -> Option<(StoredPolicy, sts::Policy)> {
-        let row = self.state.policy(domain, now).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "stored MTA-STS policies cannot be read");
-            None
-        })?;
-        let policy = sts::Policy::parse(row.policy.as_bytes()).ok()?;
-        Some((row, policy))
+    async fn stored(
+        &self,
+        domain: &str,
+        now: Timestamp,
+    ) -> Result<Option<(StoredPolicy, sts::Policy)>, Defer> {
+        let row = self.state.policy(domain, now).await.map_err(unreadable)?;
+        Ok(row.and_then(|row| {
+            let policy = sts::Policy::parse(row.policy.as_bytes()).ok()?;
+            Some((row, policy))
+        }))
     }
 
     async fn keep(&self, domain: &str, id: String, policy: &sts::Policy, now: Timestamp) {
@@ -342,6 +340,14 @@ impl Attempts {
             self.failed.insert(domain.to_owned(), (id, now));
         }
     }
+}
+
+/// Without its memory, a server that shuts down would send in plain text what it otherwise would not.
+#[expect(clippy::needless_pass_by_value, reason = "the form that map_err calls")]
+fn unreadable(error: StateError) -> Defer {
+    tracing::warn!(%error, "what is remembered of a domain's TLS cannot be read");
+    let reason = format!("what is remembered of the domain's TLS cannot be read: {error}");
+    Defer(Refusal::later(Policy::Remembered, reason))
 }
 
 /// Judges what was found about a host.

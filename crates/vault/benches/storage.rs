@@ -24,6 +24,8 @@ fn on_processor() -> Duration {
 struct Bed {
     _folder: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
+    pool: Pool,
+    spec: Spec,
     database: Database,
 }
 
@@ -41,8 +43,8 @@ impl Bed {
             hooks: Hooks::default(),
         };
         let pool = Pool::new("bench", 1);
-        let database = runtime.block_on(Database::open(&pool, spec)).expect("a database");
-        Self { _folder: folder, runtime, database }
+        let database = runtime.block_on(Database::open(&pool, spec.clone())).expect("a database");
+        Self { _folder: folder, runtime, pool, spec, database }
     }
 
     /// The time that `count` calls of `work` take, outside of the log's copying.
@@ -73,6 +75,49 @@ impl Bed {
     }
 }
 
+/// The time that copying a log with so many commits of 5 KB takes, without waiting for the disk.
+fn checkpoint(bed: &Bed, commits: u64, count: u64) -> Duration {
+    let mut spent = Duration::ZERO;
+    for _ in 0..count {
+        let work = insert(5_000);
+        spent += bed
+            .runtime
+            .block_on(bed.database.sliced(move |conn| {
+                for _ in 0..commits {
+                    work(conn)?;
+                }
+                let started = on_processor();
+                conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+                Ok::<_, VaultError>(Slice::Done(on_processor().saturating_sub(started)))
+            }))
+            .expect("the job");
+    }
+    spent
+}
+
+/// Opens a mailbox of some megabytes that was closed cleanly, reads one row, and closes it: time
+/// on the clock, as threads hand each other the work.
+fn open(c: &mut Criterion) {
+    let bed = Bed::new();
+    bed.time(2_000, insert(2_000));
+    bed.runtime.block_on(bed.database.close()).expect("a closing");
+    c.bench_function("open, read a row, close", |b| {
+        b.iter(|| {
+            bed.runtime.block_on(async {
+                let database =
+                    Database::open(&bed.pool, bed.spec.clone()).await.expect("a database");
+                let read = |conn: &rusqlite::Connection| {
+                    let sql = "SELECT id FROM entry WHERE id = 1000";
+                    Ok::<i64, VaultError>(conn.query_row(sql, [], |row| row.get(0))?)
+                };
+                let found = database.read(read).await.expect("a row");
+                database.close().await.expect("a closing");
+                found
+            })
+        });
+    });
+}
+
 fn insert(length: usize) -> impl Fn(&mut rusqlite::Connection) -> rusqlite::Result<()> + Clone {
     move |conn| {
         let tx = conn.transaction()?;
@@ -91,6 +136,11 @@ fn storage(c: &mut Criterion) {
     for (name, length) in [("commit of 5 KB", 5_000), ("commit of 60 KB", 60_000)] {
         group.bench_function(name, |b| b.iter_custom(|count| bed.time(count, insert(length))));
     }
+    group.sample_size(10);
+    group.bench_function("checkpoint of 200 commits of 5 KB", |b| {
+        b.iter_custom(|count| checkpoint(&bed, 200, count));
+    });
+    group.sample_size(30);
     let bed = Bed::new();
     bed.time(4_000, insert(2_000));
     group.bench_function("scan of 4,000 rows of 2 KB", |b| {
@@ -126,7 +176,7 @@ fn parse(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, storage, parse);
+criterion_group!(benches, storage, open, parse);
 
 pub(crate) fn main() {
     benches();

@@ -185,6 +185,10 @@ pub struct FileKeys {
     /// Seals pages and WAL frames.
     pub page: Key,
     /// Keys the outer hash over cipher text, which finds damage without being able to read.
+    ///
+    /// It is always the server's, of mailboxes too ([`ServerKey::integrity_key`](crate::ServerKey::integrity_key)),
+    /// which holds it whether they are locked or not. So it is no loss that BLAKE3 leaves copies of it on the
+    /// stacks of the threads that write: they open nothing.
     pub integrity: Key,
 }
 

@@ -14,6 +14,11 @@ use std::time::Instant;
 
 use crate::storage::{Disk, Storage};
 
+mod seats;
+
+pub(crate) use self::seats::Seat;
+use self::seats::Seats;
+
 /// Something that takes turns on a pool's threads.
 pub(crate) trait Runnable: Send + Sync {
     /// One turn. It schedules itself again if it wants another.
@@ -22,6 +27,10 @@ pub(crate) trait Runnable: Send + Sync {
     fn alarm(self: Arc<Self>, alarm: Alarm);
     /// The pool shuts down: queue what is needed for a clean end.
     fn wind_up(self: Arc<Self>);
+    /// When it was last used, by [`Pool::stamp`].
+    fn used(&self) -> u64;
+    /// Too many files are open: closes its own, unless it has a turn or, but for `busy_too`, waits for one.
+    fn make_room(&self, busy_too: bool);
 }
 
 /// What a timer is for.
@@ -51,6 +60,7 @@ struct Shared {
     tick: Condvar,
     storage: Arc<dyn Storage>,
     members: Mutex<Vec<Weak<dyn Runnable>>>,
+    seats: Arc<Seats>,
 }
 
 #[derive(Default)]
@@ -117,6 +127,7 @@ impl Pool {
             tick: Condvar::new(),
             storage,
             members: Mutex::default(),
+            seats: Arc::default(),
         });
         let mut handles = Vec::new();
         for number in 0..threads.max(1) {

@@ -301,4 +301,6 @@ fn aad(purpose: &[u8], account: AccountId, epoch: u32) -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod left;
+#[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 //! database file or its log goes through it. It knows nothing of keys, pages or SQLite.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -154,18 +155,38 @@ impl Storage for Disk {
     }
 
     fn sync_filesystem(&self, path: &Path) -> io::Result<()> {
-        // The kernel reports a failed write once to each descriptor that was open when it
-        // failed: so one is kept open for each file system (syncfs(2), Linux 5.8).
-        static OPEN: LazyLock<Mutex<HashMap<u64, Arc<File>>>> = LazyLock::new(Mutex::default);
-        let place = File::open(path)?;
-        let device = place.metadata()?.dev();
-        let place = Arc::clone(
-            OPEN.lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(device)
-                .or_insert_with(|| Arc::new(place)),
-        );
-        Ok(rustix::fs::syncfs(place.as_ref())?)
+        static OPEN: LazyLock<Mutex<HashMap<u64, Arc<Whole>>>> = LazyLock::new(Mutex::default);
+        let device = std::fs::metadata(path)?.dev();
+        let whole = match OPEN.lock().unwrap_or_else(PoisonError::into_inner).entry(device) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(new) => Arc::clone(new.insert(Arc::new(Whole::new(File::open(path)?)))),
+        };
+        whole.sync(|place| Ok(rustix::fs::syncfs(place)?))
+    }
+}
+
+/// A file system that is synced as a whole, until that fails for the first time.
+///
+/// The kernel reports a failed write once to each descriptor that was open when it failed
+/// (syncfs(2), Linux 5.8): so one is kept open for each file system. But whoever asks next
+/// hears nothing of it any more, although it may have been his write that was lost. So after
+/// a failure the whole counts no longer, and each file is synced by its own descriptor, which
+/// has its own report; and two never ask at the same time.
+struct Whole(Mutex<Option<File>>);
+
+impl Whole {
+    fn new(place: File) -> Self {
+        Self(Mutex::new(Some(place)))
+    }
+
+    fn sync(&self, sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+        let mut place = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = place.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let outcome = sync(open);
+        if outcome.is_err() {
+            *place = None;
+        }
+        outcome
     }
 }
 
@@ -200,5 +221,19 @@ impl StorageFile for DiskFile {
     fn sync(&self) -> io::Result<()> {
         // fdatasync writes the length too whenever it changed; times do not matter here.
         self.0.sync_data()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_failed_sync_of_a_whole_file_system_none_is_called_good() {
+        let whole = Whole::new(tempfile::tempfile().unwrap());
+        whole.sync(|_| Ok(())).unwrap();
+        assert!(whole.sync(|_| Err(io::Error::other("lost"))).is_err());
+        // The kernel would say that all is well: it told of the loss already.
+        assert!(whole.sync(|_| Ok(())).is_err());
     }
 }

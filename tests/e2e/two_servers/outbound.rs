@@ -89,7 +89,8 @@ async fn tls_is_used_where_it_is_offered_and_plain_text_where_not() -> Result<()
     ensure!(!plain.tls && secure.tls);
     for message in [&plain, &secure] {
         ensure!(message.from == A && message.helo == "mx.one.test", "{message:?}");
-        ensure!(message.text().starts_with("DKIM-Signature: "), "{}", message.text());
+        let signed = message.text().lines().any(|line| line.starts_with("DKIM-Signature: "));
+        ensure!(signed, "{}", message.text());
         ensure!(
             !message.text().contains("127."),
             "the client's address is told: {}",
@@ -270,6 +271,13 @@ async fn operators_show_hold_release_retry_and_cancel_what_waits() -> Result<()>
     one.run(&["queue", "retry", &id]).await?;
     ensure!(mx.wait_for(1, SOON).await?[0].text().contains("Subject: first"));
     wait_for_json(one, list, |queue| *queue == serde_json::json!([])).await?;
+    let trace = one.run(&["trace", &id]).await?;
+    let told = [
+        "not today",
+        "until an operator releases it: an operator said so",
+        "released by an operator",
+    ];
+    ensure!(told.iter().all(|words| trace.contains(words)), "{trace}");
 
     mx.always(Stage::Rcpt, Behaviour::Reply("451 4.3.0 not today".to_owned()));
     submit(one, A, &password, "x@slow.test", &letter(A, "x@slow.test", "second")).await?;
@@ -279,6 +287,8 @@ async fn operators_show_hold_release_retry_and_cancel_what_waits() -> Result<()>
     let why = refused(one, &["queue", "cancel", &id], "", 2).await?;
     ensure!(why.contains("--yes"), "{why}");
     one.run(&["queue", "cancel", &id, "--yes"]).await?;
+    let trace = one.run(&["trace", &id]).await?;
+    ensure!(trace.contains("taken out of the queue by an operator"), "{trace}");
     wait_for_json(one, list, |queue| *queue == serde_json::json!([])).await?;
     refused(one, &["queue", "show", &id], "", 1).await?;
     refused(one, &["queue", "show", "nonsense"], "", 1).await?;

@@ -125,3 +125,90 @@ async fn a_new_account_key_makes_what_leaked_worthless() {
     let session = world.log_in("ann@a.test", &secret(&made, 0)).await.unwrap();
     assert_eq!(world.inbox(&session).await, 1);
 }
+
+/// Who is gone cannot be told the new secrets: the old ones must go on to count.
+#[tokio::test]
+async fn a_rotation_whose_caller_went_away_leaves_the_old_credentials() {
+    let (world, recovery) = World::with_ann().await;
+    let app = app_password(&world, PASSWORD).await;
+    let session = world.log_in("ann@a.test", PASSWORD).await.unwrap();
+    let (reporter, mut heard) = Reporter::new();
+    {
+        let work =
+            world.admin.run_with(Ask::from(rotate(None, Some(&recovery), true)).0, &reporter);
+        tokio::select! {
+            biased;
+            told = heard.changed() => told.unwrap(),
+            done = work => panic!("nothing was told: {done:?}"),
+        }
+    }
+    until("it is over", async || world.run(rotate(None, None, false)).await.is_ok()).await;
+    let account = world.admin.directory.snapshot().account(session.account.id).unwrap();
+    assert_eq!(account.secrets.epoch, 1, "only the second one counts");
+    drop(session);
+    for opens in [PASSWORD, &app] {
+        world.ok(AccountRequest::Lock { address: "ann@a.test".into() }).await;
+        world.log_in("ann@a.test", opens).await.unwrap();
+    }
+    world.ok(new_password(Some("another horse"), Some(&recovery), false)).await;
+}
+
+#[tokio::test]
+async fn keys_of_earlier_epochs_are_let_go_when_no_mail_waits() {
+    let (world, _) = World::with_ann().await;
+    let session = world.log_in("ann@a.test", PASSWORD).await.unwrap();
+    let account = session.account.id;
+    until("open", async || world.show("ann@a.test").await.row.mailbox == "open").await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        world.ok(rotate(None, None, false)).await;
+        let snapshot = world.admin.directory.snapshot();
+        held.push(snapshot.account(account).unwrap().secrets.sealing_secret.len());
+    }
+    assert_eq!(held[0], held[1], "one epoch is kept, for what is on its way");
+    assert_eq!(held[1], held[2]);
+    drop(session);
+
+    // Mail that waits locked, through two rotations of a mailbox that it is not filed into yet.
+    world.ok(AccountRequest::Lock { address: "ann@a.test".into() }).await;
+    let id = world.send("ann@a.test", Origin::Inbound).await;
+    world.ok(QueueRequest::Hold { id: id.to_string() }).await;
+    for _ in 0..2 {
+        world.ok(rotate(None, Some(PASSWORD), false)).await;
+    }
+    world.ok(QueueRequest::Release { id: id.to_string() }).await;
+    let session = world.log_in("ann@a.test", PASSWORD).await.unwrap();
+    until("what was sealed two epochs ago is filed", async || world.inbox(&session).await == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn two_commands_at_once_make_two_credentials() {
+    let (world, _) = World::with_ann().await;
+    let (one, two) = tokio::join!(app_password(&world, PASSWORD), app_password(&world, PASSWORD));
+    for token in [one, two] {
+        world.ok(AccountRequest::Lock { address: "ann@a.test".into() }).await;
+        world.log_in("ann@a.test", &token).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_list_tells_when_an_app_password_was_last_used() {
+    let (world, _) = World::with_ann().await;
+    let (used, _unused) =
+        (app_password(&world, PASSWORD).await, app_password(&world, PASSWORD).await);
+    let list = async || {
+        let list = AccountRequest::AppPasswordList { address: "ann@a.test".into() };
+        let Response::AppPasswords(rows) = world.ok(list).await else { panic!() };
+        rows.into_iter().map(|row| row.last_used).collect::<Vec<_>>()
+    };
+    assert_eq!(list().await, [None, None]);
+    // By the main password it is not used.
+    world.log_in("ann@a.test", PASSWORD).await.unwrap();
+    world.log_in("ann@a.test", &used).await.unwrap();
+    until("it is noted", async || list().await[0].is_some()).await;
+    let noted = list().await;
+    let time: Timestamp = noted[0].as_deref().unwrap().parse().unwrap();
+    assert!(Timestamp::now().duration_since(time).as_secs() < 3600);
+    assert_eq!(noted[1], None);
+}

@@ -71,6 +71,19 @@ async fn deleting_makes_room() {
 }
 
 #[tokio::test]
+async fn who_starts_over_has_room_for_mail_at_once() {
+    let (world, _) = World::with_ann().await;
+    let directory = &world.admin.directory;
+    let account = directory.snapshot().accounts().next().unwrap().id;
+    directory.set_quota(account, Some(14)).await.unwrap();
+    world.send("ann@a.test", Origin::Inbound).await;
+    let verdict = || directory.judge_quota(account, 0, Timestamp::now(), Duration::from_secs(9));
+    assert_eq!(verdict(), QuotaVerdict::Full);
+    world.made(new_password(Some("all is new"), None, true)).await;
+    assert_eq!(verdict(), QuotaVerdict::Room);
+}
+
+#[tokio::test]
 async fn a_disabled_account_does_with_mail_what_was_asked() {
     let (world, _) = World::with_ann().await;
     let ann = || "ann@a.test".parse().unwrap();

@@ -185,3 +185,39 @@ async fn held_mail_is_not_filed_at_once() {
     assert!(world.outgoing().await.is_empty());
     assert!(!world.trace(id).await.iter().any(|event| matches!(event, Event::Filed { .. })));
 }
+
+/// After a 451 the client brings all of it again: a copy that had gone out by then would go out twice.
+#[tokio::test]
+async fn of_the_copies_of_a_message_all_are_accepted_or_none() {
+    let world = world().await;
+    let ann = world.add("ann@a.test", KeyMode::UserHeld).await;
+    world.add_alias("more@a.test", &["far@c.test"]).await;
+    let first = incoming("first", &["ann@a.test"]);
+    let id = first.id;
+    world.intake.accept(first).await.unwrap();
+    let all = ["ann@a.test", "fwd@a.test", "more@a.test"];
+    let second = Incoming { id, ..incoming("second", &all) };
+    assert!(world.intake.accept(second).await.is_err());
+    assert!(world.outgoing().await.is_empty());
+    assert_eq!(world.parked(&ann).await, 1);
+    world.accept("third", &all).await;
+    assert_eq!((world.outgoing().await.len(), world.parked(&ann).await), (2, 2));
+}
+
+/// Otherwise RCPT would be answered with 250 and the message with 451, for days.
+#[tokio::test]
+async fn what_comes_back_to_a_domain_that_is_ours_by_now_is_resolved_there() {
+    let world = world().await;
+    let out = Incoming { received_at: Timestamp::now(), ..incoming("out", &["fwd@a.test"]) };
+    world.intake.accept(out).await.unwrap();
+    let back = rewritten(&world.outgoing().await[0].0);
+    world.add_domain("far.test").await;
+    let decided = || world.intake.recipient(&world.directory.snapshot(), &back);
+    let nobody = letterlock_directory::Resolution::NoSuchUser;
+    assert_eq!(decided(), RecipientDecision::Resolved(nobody));
+    let bob = world.add("bob@far.test", KeyMode::UserHeld).await;
+    let resolved = letterlock_directory::Resolution::Account(bob.id);
+    assert_eq!(decided(), RecipientDecision::Resolved(resolved));
+    world.accept("bounce", &[&back.to_string()]).await;
+    assert_eq!(world.parked(&bob).await, 1);
+}

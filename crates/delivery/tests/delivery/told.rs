@@ -34,6 +34,8 @@ async fn senders_who_ask_are_told_once_it_is_filed() {
     let second = direct.id;
     world.intake.accept(direct).await.unwrap();
     world.accept("nobody asks", &["ann@a.test"]).await;
+    let forged = Incoming { folder: Folder::Junk, ..asking("forged", "ann@a.test") };
+    world.intake.accept(forged).await.unwrap();
     let silent = Incoming { reverse_path: ReversePath::Null, ..asking("no sender", "ann@a.test") };
     world.intake.accept(silent).await.unwrap();
     world.settled(&ann).await;

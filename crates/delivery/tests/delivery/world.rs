@@ -8,7 +8,7 @@ pub(crate) use jiff::Timestamp;
 pub(crate) use letterlock_address::{Domain, Mailbox, ReversePath};
 pub(crate) use letterlock_delivery::{
     AcceptError, Asked, Drainer, FiledCopy, Folder, Forwarding, Incoming, Intake, Notices,
-    Recipient, RecipientDecision, settler,
+    Recipient, RecipientDecision, Telling, settler,
 };
 pub(crate) use letterlock_directory::{
     Account, AccountKeys, AccountState, Directory, Disabled, DkimAlgorithm, DkimKey, DkimPrivate,
@@ -50,8 +50,9 @@ pub(crate) struct World {
 pub(crate) struct Told(pub(crate) std::sync::Mutex<Vec<FiledCopy>>);
 
 impl Notices for Told {
-    fn filed(&self, copy: FiledCopy) {
+    fn filed(&self, copy: FiledCopy) -> Telling<'_> {
         self.0.lock().unwrap().push(copy);
+        Box::pin(std::future::ready(()))
     }
 }
 

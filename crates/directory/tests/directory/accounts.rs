@@ -193,6 +193,22 @@ async fn quotas_are_judged_and_remembered() {
     world.directory.store_usage().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_mailbox_that_was_emptied_unasked_is_not_full_for_long_when_it_fills_again() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let world = World::with_domain("example.org").await;
+    let id = world.account("a@example.org").await;
+    world.directory.set_quota(id, Some(100)).await.unwrap();
+    let judge = |second| world.directory.judge_quota(id, 0, at(second), DAY);
+    world.directory.note_usage(id, 100);
+    assert_eq!(judge(0), QuotaVerdict::Full);
+    // Its owner deletes, nobody writes, and much later it is full once more.
+    world.directory.note_usage(id, 10);
+    world.directory.note_usage(id, 100);
+    assert_eq!(judge(30 * 86_400), QuotaVerdict::Full);
+    assert_eq!(judge(31 * 86_400), QuotaVerdict::FullForLong);
+}
+
 /// Who has the server key and a copy of the files, and learns the old credential later, finds nothing that it opens.
 #[tokio::test]
 async fn what_wrapped_the_key_before_is_not_in_the_files() {

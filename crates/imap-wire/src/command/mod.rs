@@ -1,18 +1,20 @@
 //! Commands of a client, typed.
 //!
-//! [`parse`] takes a whole command with its literals in place. APPEND is not here: its message streams through the
-//! reader as events of its own. Whether a command is allowed in the session's state, and whether an extension's
+//! [`parse`] takes a whole command with its literals in place. APPEND and REPLACE are not here: their messages stream
+//! through the reader as events of their own. Whether a command is allowed in the session's state, and whether an extension's
 //! syntax was enabled, is for the frontend.
 
 pub mod account;
 mod append;
 pub mod fetch;
 pub mod list;
+pub mod multi;
 pub mod search;
 mod select;
 pub mod sort;
 mod store;
 
+pub use append::Replaced;
 pub(crate) use append::{AppendHead, scan_further, scan_head};
 pub use select::{QresyncParameter, SelectCommand};
 pub use store::{CopyCommand, StoreAction, StoreCommand};
@@ -25,6 +27,7 @@ use crate::sequence::{self, SequenceSet};
 use account::{AclCommand, GetMetadata, QuotaCommand, SetMetadata};
 use fetch::FetchCommand;
 use list::{ListCommand, StatusItem};
+use multi::MultiSearch;
 use search::SearchCommand;
 use sort::{SortCommand, ThreadCommand};
 
@@ -102,6 +105,8 @@ pub enum Command {
         /// The pattern.
         pattern: MailboxName,
     },
+    /// UNAUTHENTICATE (RFC 8437)
+    Unauthenticate,
     /// NAMESPACE
     Namespace,
     /// STATUS
@@ -125,6 +130,8 @@ pub enum Command {
     UidExpunge(SequenceSet),
     /// SEARCH and UID SEARCH
     Search(SearchCommand),
+    /// ESEARCH (RFC 7377)
+    MultiSearch(MultiSearch),
     /// FETCH and UID FETCH
     Fetch(FetchCommand),
     /// STORE and UID STORE
@@ -191,6 +198,7 @@ fn scan_command(scanner: &mut Scanner<'_>) -> Scanned<Command> {
         "LOGOUT" => Command::Logout,
         "STARTTLS" => Command::StartTls,
         "NAMESPACE" => Command::Namespace,
+        "UNAUTHENTICATE" => Command::Unauthenticate,
         "IDLE" => Command::Idle,
         "CHECK" => Command::Check,
         "CLOSE" => Command::Close,
@@ -199,9 +207,9 @@ fn scan_command(scanner: &mut Scanner<'_>) -> Scanned<Command> {
         "LANGUAGE" => Command::Language(scan_languages(scanner)?),
         "ID" | "AUTHENTICATE" | "LOGIN" | "ENABLE" | "SELECT" | "EXAMINE" | "CREATE" | "DELETE"
         | "RENAME" | "SUBSCRIBE" | "UNSUBSCRIBE" | "LIST" | "LSUB" | "STATUS" | "APPEND"
-        | "SEARCH" | "FETCH" | "STORE" | "COPY" | "MOVE" | "UID" | "SORT" | "THREAD"
-        | "COMPRESS" | "GETQUOTA" | "GETQUOTAROOT" | "SETQUOTA" | "GETACL" | "SETACL"
-        | "DELETEACL" | "LISTRIGHTS" | "MYRIGHTS" | "GETMETADATA" | "SETMETADATA" => {
+        | "REPLACE" | "ESEARCH" | "SEARCH" | "FETCH" | "STORE" | "COPY" | "MOVE" | "UID"
+        | "SORT" | "THREAD" | "COMPRESS" | "GETQUOTA" | "GETQUOTAROOT" | "SETQUOTA" | "GETACL"
+        | "SETACL" | "DELETEACL" | "LISTRIGHTS" | "MYRIGHTS" | "GETMETADATA" | "SETMETADATA" => {
             scanner.space()?;
             scan_arguments(scanner, &name)?
         }
@@ -238,12 +246,13 @@ fn scan_arguments(scanner: &mut Scanner<'_>, name: &str) -> Scanned<Command> {
             Command::Status { mailbox, items: list::scan_status_items(scanner)? }
         }
         "UID" => scan_uid(scanner)?,
+        "ESEARCH" => Command::MultiSearch(multi::scan(scanner)?),
         "COMPRESS" => Command::Compress(scanner.keyword()?),
         "GETQUOTA" | "GETQUOTAROOT" | "SETQUOTA" | "GETACL" | "SETACL" | "DELETEACL"
         | "LISTRIGHTS" | "MYRIGHTS" | "GETMETADATA" | "SETMETADATA" => {
             account::scan(scanner, name)?
         }
-        "APPEND" => return syntax("APPEND needs a message literal"),
+        "APPEND" | "REPLACE" => return syntax("the command needs a message literal"),
         _ => scan_message_command(scanner, name, false)?,
     })
 }

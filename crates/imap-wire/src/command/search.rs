@@ -36,6 +36,8 @@ pub struct SearchReturn {
     pub count: bool,
     /// SAVE: keep the result for `$`.
     pub save: bool,
+    /// RELEVANCY: how well each message fits (RFC 6203 §4).
+    pub relevancy: bool,
     /// PARTIAL: that piece of the result (RFC 9394); never with `all`.
     pub partial: Option<Window>,
 }
@@ -109,7 +111,7 @@ pub enum SearchKey {
 }
 
 /// Keys of extensions that only the frontend knows how to look up.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ExtendedKey {
     /// EMAILID (RFC 8474)
     EmailId(String),
@@ -121,6 +123,8 @@ pub enum ExtendedKey {
     SavedOn(Date),
     /// SAVEDSINCE
     SavedSince(Date),
+    /// FUZZY (RFC 6203): what comes near to this key is found, too.
+    Fuzzy(Box<SearchKey>),
 }
 
 pub(super) fn scan(scanner: &mut Scanner<'_>, uid: bool) -> Scanned<SearchCommand> {
@@ -191,6 +195,7 @@ pub(super) fn scan_returns(scanner: &mut Scanner<'_>) -> Scanned<SearchReturn> {
             "ALL" => returns.all = true,
             "COUNT" => returns.count = true,
             "SAVE" => returns.save = true,
+            "RELEVANCY" => returns.relevancy = true,
             "PARTIAL" if returns.partial.is_none() => {
                 scanner.space()?;
                 returns.partial = Some(window::scan(scanner)?);
@@ -265,6 +270,7 @@ impl Keys<'_, '_> {
             "OR" => self.alternatives()?,
             "UID" => SearchKey::Uid(sequence::scan(self.scanner)?),
             "MODSEQ" => self.mod_sequence()?,
+            "FUZZY" => SearchKey::Extended(ExtendedKey::Fuzzy(Box::new(self.key()?))),
             "EMAILID" => SearchKey::Extended(ExtendedKey::EmailId(self.object_id()?)),
             "THREADID" => SearchKey::Extended(ExtendedKey::ThreadId(self.object_id()?)),
             _ => return self.measured(name),

@@ -3,7 +3,7 @@
 use super::search::{SearchProgram, SearchReturn, scan_charset, scan_program, scan_returns};
 use crate::scan::{Scanned, Scanner, syntax};
 
-/// The most criteria that one SORT may have; there are nine different ones.
+/// The most criteria that one SORT may have; there are ten different ones.
 const MAX_CRITERIA: usize = 32;
 
 /// SORT or UID SORT.
@@ -47,6 +47,8 @@ pub enum SortBy {
     From,
     /// SIZE
     Size,
+    /// RELEVANCY: what fits best comes first (RFC 6203 §5).
+    Relevancy,
     /// SUBJECT: the base subject.
     Subject,
     /// TO: the local part of its first address.
@@ -105,6 +107,7 @@ fn scan_criterion(scanner: &mut Scanner<'_>) -> Scanned<SortCriterion> {
         "DISPLAYFROM" => SortBy::DisplayFrom,
         "DISPLAYTO" => SortBy::DisplayTo,
         "FROM" => SortBy::From,
+        "RELEVANCY" => SortBy::Relevancy,
         "SIZE" => SortBy::Size,
         "SUBJECT" => SortBy::Subject,
         "TO" => SortBy::To,

@@ -11,7 +11,7 @@
 
 mod framing;
 
-use crate::command::{self, AppendHead, Tagged};
+use crate::command::{self, AppendHead, Replaced, Tagged};
 use crate::date::InternalDate;
 use crate::flag::Flag;
 use crate::mailbox_name::MailboxName;
@@ -105,13 +105,15 @@ pub enum Event {
     },
 }
 
-/// One message of an APPEND.
+/// One message of an APPEND, or the message of a REPLACE.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AppendBegin {
     /// The command's tag.
     pub tag: String,
     /// The mailbox; the same for each message of the command.
     pub mailbox: MailboxName,
+    /// The message that goes when this one is there: set for REPLACE (RFC 8508), which has one message only.
+    pub replaces: Option<Replaced>,
     /// 0 for the first message of the command, 1 for the second (MULTIAPPEND) and so on.
     pub index: usize,
     /// The flags; may hold [`Flag::Recent`] and [`Flag::Extension`], which cannot be set.
@@ -147,13 +149,14 @@ enum State {
     Dead,
 }
 
-/// The APPEND under way.
+/// The APPEND or REPLACE under way.
 #[derive(Debug)]
 struct Append {
     tag: String,
     mailbox: MailboxName,
     messages: usize,
     utf8: bool,
+    replaces: Option<Replaced>,
 }
 
 /// Reads one connection.
@@ -261,10 +264,13 @@ impl CommandReader {
     /// A line with a literal at its end was appended to the command.
     fn meet_literal(&mut self, head: LiteralHead) -> Step {
         if let Some(append) = &self.append {
-            let parsed = command::scan_further(&self.command, self.limits.depth);
+            let parsed = command::scan_further(&self.command, append.utf8, self.limits.depth);
             let (tag, mailbox) = (append.tag.clone(), append.mailbox.clone());
             return match parsed {
-                Ok(message) => self.announce(tag, AppendHead { mailbox, message }),
+                Ok(_) if append.replaces.is_some() => {
+                    self.refuse(Some(tag), SyntaxError::Syntax("REPLACE takes one message"), head)
+                }
+                Ok(message) => self.announce(tag, AppendHead { mailbox, replaces: None, message }),
                 Err(error) => self.refuse(Some(tag), error, head),
             };
         }
@@ -307,11 +313,13 @@ impl CommandReader {
             mailbox: head.mailbox.clone(),
             messages: index + 1,
             utf8: message.utf8,
+            replaces: head.replaces,
         });
         self.state = State::Announced(message.literal);
         Step::Emit(Event::AppendBegin(AppendBegin {
             tag,
             mailbox: head.mailbox,
+            replaces: head.replaces,
             index,
             flags: message.flags,
             date: message.date,

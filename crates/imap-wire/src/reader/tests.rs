@@ -157,6 +157,48 @@ fn the_append_of_rfc_9051() {
     assert_eq!(brief(&drain(&mut reader)), "<yyyyyyyyyyyyyyyyyyyyyyyyyy> end A003:done b:Noop");
 }
 
+/// RFC 8508.
+#[test]
+fn replace_is_an_append_that_names_a_message() {
+    use crate::command::Replaced;
+    use crate::sequence::SequenceNumber;
+    let replaces = |octets: &[u8]| match run(octets).swap_remove(0) {
+        Event::AppendBegin(begin) => begin.replaces,
+        other => panic!("{other:?}"),
+    };
+    let four = SequenceNumber::Value(std::num::NonZeroU32::new(4).unwrap());
+    assert_eq!(
+        replaces(b"a REPLACE 4 Drafts (\\Draft) {3+}\r\nabc\r\n"),
+        Some(Replaced { uid: false, message: four })
+    );
+    assert_eq!(
+        replaces(b"a uid replace * {6+}\r\nDrafts {3+}\r\nabc\r\n"),
+        Some(Replaced { uid: true, message: SequenceNumber::Last })
+    );
+    assert_eq!(replaces(b"a APPEND Drafts {3+}\r\nabc\r\n"), None);
+    assert_eq!(
+        brief(&run(b"a REPLACE 4 x {3+}\r\nabc\r\nb NOOP\r\n")),
+        "a:begin(0,3) <abc> end a:done b:Noop"
+    );
+    // One message, and one that is replaced.
+    assert_eq!(
+        brief(&run(b"a REPLACE 4 x {1+}\r\na {1+}\r\nb\r\nb NOOP\r\n")),
+        "a:begin(0,1) <a> end a:BAD b:Noop"
+    );
+    for bad in [
+        "REPLACE 1:2 x",
+        "REPLACE $ x",
+        "REPLACE x",
+        "REPLACE 0 x",
+        "UID APPEND x",
+        "UID REPLACE x",
+    ] {
+        let line = format!("a {bad} {{3+}}\r\nabc\r\nb NOOP\r\n");
+        assert_eq!(brief(&run(line.as_bytes())), "a:BAD b:Noop", "{bad}");
+    }
+    assert_eq!(brief(&run(b"a REPLACE 1 x\r\nb UID REPLACE 1 x\r\n")), "a:BAD b:BAD");
+}
+
 #[test]
 fn append_forms() {
     let events =
@@ -168,6 +210,15 @@ fn append_forms() {
     assert_eq!(brief(&run(b"a APPEND x UTF8 (~{3+}\r\nabc)\r\n")), "a:begin(0,3) <abc> end a:done");
     assert_eq!(brief(&run(b"a APPEND x UTF8 (~{3+}\r\nabc\r\n")), "a:begin(0,3) <abc> end a:BAD");
     assert_eq!(brief(&run(b"a APPEND x {0+}\r\n\r\n")), "a:begin(0,0) end a:done");
+    // Several of them, RFC 6855 §4 with RFC 3502.
+    let two = b"a APPEND x UTF8 (~{3+}\r\nabc) (\\Seen) UTF8 (~{2+}\r\nde)\r\n";
+    assert_eq!(brief(&run(two)), "a:begin(0,3) <abc> end a:begin(1,2) <de> end a:done");
+    let mixed = b"a APPEND x UTF8 (~{3+}\r\nabc) {2+}\r\nde\r\n";
+    assert_eq!(brief(&run(mixed)), "a:begin(0,3) <abc> end a:begin(1,2) <de> end a:done");
+    assert_eq!(
+        brief(&run(b"a APPEND x UTF8 (~{3+}\r\nabc {2+}\r\nde\r\n")),
+        "a:begin(0,3) <abc> end a:BAD"
+    );
     // MULTIAPPEND, RFC 3502.
     let two = b"a APPEND x (\\Seen) {3+}\r\nabc (\\Draft) {2+}\r\nde\r\nb NOOP\r\n";
     assert_eq!(brief(&run(two)), "a:begin(0,3) <abc> end a:begin(1,2) <de> end a:done b:Noop");

@@ -106,6 +106,8 @@ pub enum Code {
     UidNext(u32),
     /// UIDNOTSTICKY
     UidNotSticky,
+    /// UIDREQUIRED (RFC 9586): the client said that it would name messages by UID only.
+    UidRequired,
     /// UIDVALIDITY
     UidValidity(u32),
     /// UNAVAILABLE
@@ -207,6 +209,7 @@ impl Code {
             Self::TryCreate => "TRYCREATE",
             Self::UidNext(_) => "UIDNEXT",
             Self::UidNotSticky => "UIDNOTSTICKY",
+            Self::UidRequired => "UIDREQUIRED",
             Self::UidValidity(_) => "UIDVALIDITY",
             Self::Unavailable => "UNAVAILABLE",
             Self::UnknownCte => "UNKNOWN-CTE",

@@ -13,7 +13,22 @@ pub enum BodyOctets<'a> {
     /// These.
     Octets(&'a [u8]),
     /// That many: the caller appends them itself right after, for large bodies.
-    Following(usize),
+    Following(u64),
+}
+
+/// How a response names its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessageName {
+    /// By its sequence number: FETCH.
+    Number(u32),
+    /// By its UID: UIDFETCH (RFC 9586).
+    Uid(u32),
+}
+
+impl From<u32> for MessageName {
+    fn from(number: u32) -> Self {
+        Self::Number(number)
+    }
 }
 
 /// One FETCH response under construction. The buffer is handed in each time, so that a caller can send what it holds
@@ -25,9 +40,12 @@ pub struct FetchResponse {
 }
 
 impl FetchResponse {
-    /// `* number FETCH (`
-    pub fn begin(out: &mut Vec<u8>, number: u32) -> Self {
-        put(out, format_args!("* {number} FETCH ("));
+    /// `* number FETCH (`, or `* uid UIDFETCH (`
+    pub fn begin(out: &mut Vec<u8>, name: impl Into<MessageName>) -> Self {
+        match name.into() {
+            MessageName::Number(number) => put(out, format_args!("* {number} FETCH (")),
+            MessageName::Uid(uid) => put(out, format_args!("* {uid} UIDFETCH (")),
+        }
         Self { first: true }
     }
 
@@ -163,6 +181,25 @@ impl FetchResponse {
             Some(octets) => literal(out, octets),
             None => nstring(out, None),
         }
+    }
+
+    /// The head of `BINARY[part]<origin>` for a large part: the caller appends that many octets right after, among which
+    /// `nul` says that there is a NUL.
+    pub fn binary_following(
+        &mut self,
+        out: &mut Vec<u8>,
+        part: &[u32],
+        partial: Option<Partial>,
+        count: u64,
+        nul: bool,
+    ) {
+        self.item(out);
+        out.extend_from_slice(b"BINARY[");
+        put_path(out, part);
+        out.push(b']');
+        put_origin(out, partial);
+        let tilde = if nul { "~" } else { "" };
+        put(out, format_args!("{tilde}{{{count}}}\r\n"));
     }
 
     /// `BINARY.SIZE[part]`: octets of the decoded part.

@@ -185,6 +185,8 @@ pub struct Esearch {
     pub partial: Option<(Window, Numbers)>,
     /// MODSEQ
     pub modseq: Option<u64>,
+    /// RELEVANCY: a score from 1 to 100 for each message of ALL or PARTIAL, in that order (RFC 6203 §4).
+    pub relevancy: Option<Vec<u8>>,
 }
 
 /// `* ESEARCH (TAG "A283") UID ALL 2,10:11`
@@ -192,6 +194,25 @@ pub fn esearch(out: &mut Vec<u8>, tag: &str, uid: bool, result: &Esearch) {
     out.extend_from_slice(b"* ESEARCH (TAG ");
     string(out, tag.as_bytes());
     out.push(b')');
+    put_result(out, uid, result);
+}
+
+/// `* ESEARCH (TAG "A283" MAILBOX "name" UIDVALIDITY 1) UID ALL 2,10:11`: of one of several mailboxes (RFC 7377 §2.1).
+pub fn esearch_in(
+    out: &mut Vec<u8>,
+    tag: &str,
+    (name, form, uid_validity): (&str, NameForm, u32),
+    result: &Esearch,
+) {
+    out.extend_from_slice(b"* ESEARCH (TAG ");
+    string(out, tag.as_bytes());
+    out.extend_from_slice(b" MAILBOX ");
+    string::mailbox(out, name, form);
+    put(out, format_args!(" UIDVALIDITY {uid_validity})"));
+    put_result(out, true, result);
+}
+
+fn put_result(out: &mut Vec<u8>, uid: bool, result: &Esearch) {
     out.extend_from_slice(if uid { b" UID" } else { b"" });
     let numbers = [("MIN", result.min), ("MAX", result.max), ("COUNT", result.count)];
     for (name, value) in numbers.iter().filter_map(|(name, value)| value.map(|value| (name, value)))
@@ -210,6 +231,13 @@ pub fn esearch(out: &mut Vec<u8>, tag: &str, uid: bool, result: &Esearch) {
     }
     if let Some(modseq) = result.modseq {
         put(out, format_args!(" MODSEQ {modseq}"));
+    }
+    if let Some(scores) = &result.relevancy {
+        out.extend_from_slice(b" RELEVANCY (");
+        for (index, score) in scores.iter().enumerate() {
+            put(out, format_args!("{}{score}", if index == 0 { "" } else { " " }));
+        }
+        out.push(b')');
     }
     out.extend_from_slice(b"\r\n");
 }

@@ -13,10 +13,10 @@ pub use account::{
     QuotaResource, acl, language, list_rights, metadata, my_rights, quota, quota_root,
 };
 pub use code::Code;
-pub use fetch::{BodyOctets, FetchResponse};
+pub use fetch::{BodyOctets, FetchResponse, MessageName};
 pub use list::{
-    Esearch, ListAttribute, ListKind, ListResponse, Numbers, enabled, esearch, id, list,
-    mailbox_id, namespace, search, sort, status, thread,
+    Esearch, ListAttribute, ListKind, ListResponse, Numbers, enabled, esearch, esearch_in, id,
+    list, mailbox_id, namespace, search, sort, status, thread,
 };
 pub use string::{astring, is_quotable, literal, literal8, mailbox, nstring, string};
 

@@ -1,6 +1,6 @@
 //! SORT and THREAD (RFC 5256, RFC 5267, RFC 5957), and PARTIAL (RFC 9394).
 
-use crate::support::{Client, World};
+use crate::support::{Client, World, message};
 
 /// Appends a message that came in on this day of January.
 async fn add(client: &mut Client, day: u8, headers: &str, text: &str) {
@@ -167,4 +167,45 @@ async fn sorting_by_modification_sequence() {
     let lines = ann.ok("SORT RETURN (MIN) (DATE) UTF-8 MODSEQ 1").await;
     let highest = answer.rsplit(' ').next().unwrap().trim_end_matches(')');
     assert_eq!(lines, [format!("* ESEARCH (TAG \"t\") MIN 2 MODSEQ {highest}")]);
+}
+
+#[tokio::test]
+async fn what_comes_near_is_found_and_scored() {
+    let world = World::start().await;
+    let mut client = world.log_in().await;
+    for subject in ["Report of the year", "the year's report", "yearly", "year report"] {
+        client.append("INBOX", "", &message(subject, "text")).await;
+    }
+    client.ok("SELECT INBOX").await;
+    assert_eq!(client.ok("SEARCH SUBJECT \"year report\"").await, ["* SEARCH 4"]);
+    assert_eq!(client.ok("SEARCH FUZZY SUBJECT \"year report\"").await, ["* SEARCH 1 2 4"]);
+    assert_eq!(
+        client.ok("SEARCH RETURN (ALL RELEVANCY) FUZZY SUBJECT \"year report\"").await,
+        ["* ESEARCH (TAG \"t\") ALL 1:2,4 RELEVANCY (50 50 100)"]
+    );
+    assert_eq!(
+        client.ok("SEARCH RETURN (PARTIAL -1:-2 RELEVANCY) FUZZY SUBJECT \"year report\"").await,
+        ["* ESEARCH (TAG \"t\") PARTIAL (-1:-2 2,4) RELEVANCY (50 100)"]
+    );
+    assert_eq!(
+        client.ok("SORT (RELEVANCY REVERSE SUBJECT) UTF-8 FUZZY SUBJECT \"year report\"").await,
+        ["* SORT 4 2 1"]
+    );
+    assert_eq!(
+        client
+            .ok("UID SORT RETURN (ALL RELEVANCY) (RELEVANCY) UTF-8 FUZZY SUBJECT \"year report\"")
+            .await,
+        ["* ESEARCH (TAG \"t\") UID ALL 4,1,2 RELEVANCY (100 50 50)"]
+    );
+    assert_eq!(
+        client.ok("ESEARCH RETURN (COUNT RELEVANCY) FUZZY SUBJECT \"report year\"").await.len(),
+        1
+    );
+    for command in [
+        "SEARCH RETURN (RELEVANCY) ALL",
+        "SORT (RELEVANCY) UTF-8 ALL",
+        "ESEARCH RETURN (RELEVANCY) ALL",
+    ] {
+        client.gives(command, "BAD").await;
+    }
 }

@@ -22,6 +22,12 @@ use super::{Spent, aside, backlog};
 const DOCUMENTS: usize = 512;
 /// How many octets of messages are read for one, about.
 const OCTETS: usize = 16 << 20;
+/// How much memory the terms of one may take, about, before it is ended: what is left is the next one's. The message
+/// that goes beyond is still in it.
+const TERMS: usize = 8 << 20;
+/// What a term takes besides its text, about: its place in the table, which is half empty after it grew, and what the
+/// allocator adds.
+const TERM: usize = 150;
 /// How many bodies one job reads, and about how many octets of them.
 const BATCH: usize = 64;
 const BATCH_OCTETS: usize = 4 * LARGE;
@@ -53,20 +59,22 @@ pub(super) async fn step(
     let Work { bodies, start, mut frontier, waiting } = work;
     let mut batch = Batch::default();
     let (mut rest, mut octets) = (bodies.clone(), 0);
-    while !rest.is_empty() && octets < OCTETS {
+    while !rest.is_empty() && octets < OCTETS && !batch.is_full() {
         let (read, left) = read_some(live, rest).await?;
-        rest = left;
         octets += read.iter().flat_map(|(_, packed)| packed).map(Packed::size).sum::<usize>();
-        batch = aside(spent, move || {
+        let unread;
+        (batch, unread) = aside(spent, move || {
             let mut batch = batch;
-            for (body, packed) in read {
+            let mut read = read.into_iter();
+            while let Some((body, packed)) = (!batch.is_full()).then(|| read.next()).flatten() {
                 // What does not read back is found by no search; `verify` names it.
                 let message = packed.and_then(|packed| packed.unpack_now().ok());
                 batch.add(body, &message.unwrap_or_default());
             }
-            batch
+            (batch, read.map(|(body, _)| body).collect::<Vec<_>>())
         })
         .await?;
+        rest = unread.into_iter().chain(left).collect();
     }
     // Those that there was no room for are the next segment's.
     if let Some(left) = rest.first().filter(|body| !waiting.contains(body)) {
@@ -177,6 +185,8 @@ async fn read_some(
 struct Batch {
     bodies: Vec<i64>,
     terms: HashMap<Box<str>, Entry>,
+    /// Octets of memory that the terms take, about.
+    memory: usize,
 }
 
 #[derive(Debug)]
@@ -188,6 +198,11 @@ struct Entry {
 }
 
 impl Batch {
+    /// Nothing more is to be added.
+    fn is_full(&self) -> bool {
+        self.memory >= TERMS
+    }
+
     fn add(&mut self, body: i64, message: &[u8]) {
         let document = self.bodies.len() as u32;
         self.bodies.push(body);
@@ -211,10 +226,12 @@ impl Batch {
             Some(entry) => {
                 entry.list.push(entry.document, entry.places);
                 (entry.document, entry.places) = (document, place);
+                self.memory += 2;
             }
             None => {
                 let entry = Entry { list: List::default(), document, places: place };
                 self.terms.insert(term.into(), entry);
+                self.memory += TERM + term.len();
             }
         });
     }

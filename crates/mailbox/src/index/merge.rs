@@ -13,10 +13,8 @@ use super::block::{Block, List, Reader, Writer, documents};
 use super::segment::{self, BLOCKS_PER_JOB, Draft, Segment};
 use super::{Spent, aside};
 
-/// So many segments of about one size become one.
+/// So many segments of about one size become one; each size is so many times the one before.
 const FAN: usize = 8;
-/// Up to this many bodies a segment is of the smallest size; each size is [`FAN`] times the one before.
-const SMALLEST: u64 = 512;
 /// How many bodies are looked up in one job.
 const LOOKED_UP: usize = 1_000;
 
@@ -31,7 +29,7 @@ pub(super) async fn step(live: &Arc<Live>, spent: &Spent) -> Result<bool, Mailbo
 }
 
 fn size_class(documents: u64) -> u32 {
-    (documents.div_ceil(SMALLEST)).max(1).ilog(FAN as u64)
+    documents.max(1).ilog(FAN as u64)
 }
 
 /// The segments that are to be merged now.

@@ -16,6 +16,10 @@ pub struct Options {
     pub grace: Duration,
     /// A file without work for this long is closed; its keys stay.
     pub idle_close: Option<Duration>,
+    /// So many files are open at most: beyond that, those that were not used for the longest time are closed and
+    /// opened again when they are needed. Where `idle_close` is None, nothing is closed. It is the pool's bound, for all
+    /// that works on it; keep it above the number of its threads.
+    pub open_files: usize,
     /// SQLite's page cache for each open file, in KiB.
     pub cache_kib: u32,
     /// The largest message that APPEND takes, in octets.
@@ -29,6 +33,7 @@ impl Default for Options {
         Self {
             grace: Duration::from_secs(300),
             idle_close: Some(Duration::from_secs(30)),
+            open_files: 256,
             cache_kib: 1_024,
             message_size: 50 << 20,
             index: true,

@@ -144,33 +144,52 @@ fn recount(work: &Work<'_>, folder: FolderId) -> Result<(), MailboxError> {
     Ok(())
 }
 
-/// The expunge note that covers a message which is there is cut in two around it.
+/// Expunge notes that cover messages which are there are replaced by notes of the gaps between them.
 fn unbury(work: &Work<'_>, folder: FolderId, uid: u32) -> Result<(), MailboxError> {
-    let mut query = work.tx.prepare(
-        "DELETE FROM expunged WHERE folder = ?1 AND first <= ?2 AND last >= ?2 RETURNING modseq, first, last",
-    )?;
-    let notes: Vec<(i64, u32, u32)> = query
-        .query_map(params![folder.0, uid], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
-        .collect::<Result<_, _>>()?;
-    for (modseq, first, last) in notes {
-        for (first, last) in [(first, uid.saturating_sub(1)), (uid.saturating_add(1), last)] {
-            if first <= last && first != uid && last != uid {
-                work.tx.execute(
-                    "INSERT OR IGNORE INTO expunged(folder, modseq, first, last) VALUES (?1, ?2, ?3, ?4)",
-                    params![folder.0, modseq, first, last],
-                )?;
+    let mut covered = Some(uid);
+    while let Some(uid) = covered {
+        for (modseq, first, last) in take_notes(work, folder, uid)? {
+            let uids: Vec<u32> = work
+                .tx
+                .prepare_cached(
+                    "SELECT uid FROM messages WHERE folder = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid",
+                )?
+                .query_map(params![folder.0, first, last], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            let starts = std::iter::once(first).chain(uids.iter().map(|uid| uid.saturating_add(1)));
+            let ends = uids.iter().map(|uid| uid.saturating_sub(1)).chain([last]);
+            for (first, last) in starts.zip(ends).filter(|(first, last)| first <= last) {
+                work.tx
+                    .prepare_cached(
+                        "INSERT OR IGNORE INTO expunged(folder, modseq, first, last) VALUES (?1, ?2, ?3, ?4)",
+                    )?
+                    .execute(params![folder.0, modseq, first, last])?;
             }
         }
+        covered = work
+            .tx
+            .prepare_cached(
+                "SELECT m.uid FROM expunged e CROSS JOIN messages m ON m.folder = e.folder AND m.uid BETWEEN e.first AND \
+                 e.last WHERE e.folder = ?1 LIMIT 1",
+            )?
+            .query_row([folder.0], |row| row.get(0))
+            .optional()?;
     }
-    // Others that are there may stand in the same note.
-    let mut next = work.tx.prepare(
-        "SELECT m.uid FROM expunged e CROSS JOIN messages m ON m.folder = e.folder AND m.uid BETWEEN e.first AND e.last \
-         WHERE e.folder = ?1 LIMIT 1",
+    recount(work, folder)
+}
+
+/// Takes out the notes that cover a UID: modseq, first and last UID.
+fn take_notes(
+    work: &Work<'_>,
+    folder: FolderId,
+    uid: u32,
+) -> Result<Vec<(i64, u32, u32)>, MailboxError> {
+    let mut query = work.tx.prepare_cached(
+        "DELETE FROM expunged WHERE folder = ?1 AND first <= ?2 AND last >= ?2 RETURNING modseq, first, last",
     )?;
-    match next.query_row([folder.0], |row| row.get(0)).optional()? {
-        Some(other) => unbury(work, folder, other),
-        None => recount(work, folder),
-    }
+    let notes = query
+        .query_map(params![folder.0, uid], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(notes.collect::<Result<_, _>>()?)
 }
 
 fn learn_keywords(work: &Work<'_>, folder: FolderId, uid: u32) -> Result<(), MailboxError> {

@@ -4,7 +4,7 @@
 //! A message whose row is lost is found again by its place in an index, with its text but without its flags; a
 //! body that no message names any more gets one in a folder of its own. What is wrong with the result is mended
 //! as by [`Mailboxes::repair`]. The damaged file is kept beside the new one. Of a file whose first page is damaged,
-//! or one of the few that say which tables there are, nothing can be read.
+//! or one of the few that say which tables there are, nothing can be read: it stays as it is, and a backup is needed.
 
 use std::sync::Arc;
 
@@ -83,7 +83,7 @@ impl Mailboxes {
             idle_close: None,
             hooks: Hooks::default(),
         };
-        let old = Database::open_read_only(self.pool(), spec).await?;
+        let old = open_damaged(self, spec).await?;
         let draft = path.with_extension("new");
         self.pool().remove(&draft).await?;
         make_file(self.pool(), draft.clone(), &secrets, self.options(), Timestamp::now()).await?;
@@ -99,6 +99,33 @@ impl Mailboxes {
         closed?;
         files::replace_damaged(self.pool(), draft, path).await?;
         Ok(salvaged)
+    }
+}
+
+/// Opens the damaged file, if it says which tables there are and where they begin. That stands on its first page and a
+/// few more; a file made anew is no help, since the places differ with a file's history.
+async fn open_damaged(mailboxes: &Mailboxes, spec: Spec) -> Result<Database, MailboxError> {
+    let old = Database::open_read_only(mailboxes.pool(), spec).await.map_err(hopeless)?;
+    let looked = old
+        .read::<_, MailboxError>(|conn| {
+            Ok(conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?)
+        })
+        .await;
+    if let Err(error) = looked {
+        drop(old.close().await);
+        return Err(hopeless(error));
+    }
+    Ok(old)
+}
+
+/// Damage before anything can be found: says what is left to do.
+fn hopeless(error: impl Into<MailboxError>) -> MailboxError {
+    match error.into() {
+        MailboxError::Damaged(where_) => MailboxError::Damaged(format!(
+            "{where_}; without this page nothing in the file can be found, it is left as it is: \
+             restore the account's file from a backup"
+        )),
+        other => other,
     }
 }
 

@@ -299,12 +299,14 @@ async fn any_damaged_page_is_survived() {
     for page in 1..pages {
         let mut octets = sound.clone();
         octets[page * 4_096 + 99] ^= 1;
-        std::fs::write(&path, octets).unwrap();
+        std::fs::write(&path, &octets).unwrap();
         let salvaged =
             match world.mailboxes.salvage(world.secrets.clone(), Box::new(|_, _| ())).await {
                 Ok(salvaged) => salvaged,
-                Err(_) => {
+                Err(error) => {
                     // The pages that say which tables there are, as the first one.
+                    assert!(error.to_string().contains("from a backup"), "{error}");
+                    assert!(std::fs::read(&path).unwrap() == octets, "left as it was");
                     hopeless += 1;
                     continue;
                 }
@@ -328,9 +330,33 @@ async fn any_damaged_page_is_survived() {
     assert!(kept.iter().filter(|messages| **messages >= 13).count() > pages / 2);
     assert!(hopeless <= 3, "{hopeless} of {pages}");
     // Without the first page nothing is found: the file stays as it is.
-    let mut octets = sound;
+    let mut octets = sound.clone();
     octets[99] ^= 1;
     std::fs::write(&path, octets).unwrap();
     let failed = world.mailboxes.salvage(world.secrets.clone(), Box::new(|_, _| ())).await;
-    assert!(failed.is_err() && path.exists() && !dir.join("mailbox.db.damaged").exists());
+    assert!(path.exists() && !dir.join("mailbox.db.damaged").exists());
+    assert!(failed.unwrap_err().to_string().contains("from a backup"));
+    // With it put back, everything is as before.
+    std::fs::write(&path, sound).unwrap();
+    let handle = world.mailboxes.unlock(world.secrets.clone(), false).await.unwrap();
+    assert_eq!(handle.select("INBOX", SelectMode::ReadOnly).await.unwrap().uids.len(), 12);
+}
+
+#[tokio::test]
+async fn a_note_that_counts_thousands_as_expunged_is_mended_without_end_of_the_stack() {
+    let world = World::new().await;
+    let folder = world.handle.status("INBOX").await.unwrap().folder.0;
+    world
+        .harm(&format!(
+            "CREATE TEMP TABLE one AS SELECT * FROM messages WHERE folder = {folder} AND uid = 2; \
+             WITH RECURSIVE n(uid) AS (SELECT 20 UNION ALL SELECT uid + 2 FROM n WHERE uid < 20000) \
+             INSERT INTO messages(folder, uid, modseq, created, flags, keywords, received, zone, saved, size, body, email) \
+             SELECT folder, n.uid, modseq, created, flags, keywords, received, zone, saved, size, body, email FROM one, n; \
+             DROP TABLE one; INSERT INTO expunged(folder, modseq, first, last) VALUES ({folder}, 2, 1, 4000000000)"
+        ))
+        .await;
+    let (found, left) = world.repair().await;
+    assert!(found.findings.iter().any(|one| matches!(one.problem, Problem::Expunged { .. })));
+    assert_eq!(left.findings, []);
+    assert_eq!(world.handle.status("INBOX").await.unwrap().messages, 12 + 9_991);
 }

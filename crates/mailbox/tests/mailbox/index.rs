@@ -296,3 +296,42 @@ async fn killed_while_indexing() {
     assert_eq!(handle.index_now().await.unwrap().waiting, 0);
     assert_eq!(text(&handle, folder, "t3 filler").await.len(), 86);
 }
+
+/// The most memory that this process had, in KiB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Each test is a process of its own under nextest.
+#[tokio::test]
+async fn a_huge_vocabulary_is_indexed_in_bounded_memory() {
+    let world = World::with(by_hand()).await;
+    let handle = world.unlock().await;
+    let mut number = 0u64;
+    for _ in 0..8 {
+        let some = (0..50).map(|_| {
+            let words: String = (0..1_200)
+                .map(|_| {
+                    number += 1;
+                    format!("{:x} ", number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24)
+                })
+                .collect();
+            mail("Subject: words", &words)
+        });
+        handle.append("INBOX", some.collect()).await.unwrap();
+    }
+    let before = peak();
+    let state = handle.index_now().await.unwrap();
+    let grown = peak() - before;
+    eprintln!("{grown} KiB more at the peak");
+    assert_eq!((state.indexed, state.waiting), (400, 0));
+    assert!(state.segments < 40, "{state:?}");
+    assert!(grown < 32 * 1_024, "{grown} KiB more, for {number} words");
+    let folder = inbox(&handle).await.folder;
+    for (uid, word) in [(1, 1u64), (200, 199 * 1_200 + 7), (400, number)] {
+        let word = format!("{:x}", word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24);
+        assert!(text(&handle, folder, &word).await.contains(&uid), "{word}");
+    }
+}

@@ -9,6 +9,7 @@ mod deliver;
 mod disk;
 mod folders;
 mod index;
+mod many;
 mod messages;
 mod model;
 mod random;

@@ -225,3 +225,24 @@ async fn a_hundred_thousand_recipients_take_no_memory() {
     assert!(grown < 16 * 1024, "{grown} KiB");
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
+
+/// What waits for its turn stays due: five slow destinations have more of it in hand than one look takes in.
+#[tokio::test]
+async fn what_is_in_hand_does_not_hide_what_is_due_behind_it() {
+    let world = World::new().await;
+    for number in 0..5 {
+        fill(&world, &format!("slow{number}.example"), 256).await;
+    }
+    let mut in_hand = HashMap::new();
+    loop {
+        let page = world.queue.due_page(at(0), share(256, 256, &in_hand)).await.unwrap();
+        if page.due.is_empty() {
+            break;
+        }
+        in_hand.extend(rows(&page));
+    }
+    assert_eq!(in_hand.len(), 5 * 256);
+    fill(&world, "fast.example", 1).await;
+    let page = world.queue.due_page(at(0), share(256, 256, &in_hand)).await.unwrap();
+    assert_eq!(rows(&page).into_values().collect::<Vec<_>>(), ["fast.example"]);
+}

@@ -108,3 +108,23 @@ async fn what_is_held_back_survives_a_kill() {
     let states: Vec<RowState> = shown.rows.iter().map(|row| row.state).collect();
     assert_eq!(states, [RowState::Due, RowState::Parked]);
 }
+
+#[tokio::test]
+async fn of_several_entries_all_are_accepted_or_none() {
+    let world = World::new().await;
+    let (held, _) = world.accept(entry("there", vec![remote("r@far.example")])).await;
+    let large = || entry(noise(300_000), vec![remote("r@far.example")]);
+    let twice = NewEntry { id: held, ..entry("again", vec![remote("r@far.example")]) };
+    let refused = world.queue.accept_all(vec![large(), large(), twice]).await;
+    assert!(matches!(refused, Err(letterlock_queue::QueueError::Exists(id)) if id == held));
+    world.tidied().await;
+    assert_eq!((world.counts().await.entries, world.chunks().await), (1, 1));
+
+    let both = world.queue.accept_all(vec![entry("one", vec![remote("a@b.c")]), large()]).await;
+    let [one, other] = &both.unwrap()[..] else { panic!("two are accepted") };
+    assert!(one.entry < other.entry && one.rows.len() == 1);
+    let world = world.crash().await;
+    assert_eq!(world.counts().await.entries, 3);
+    assert_eq!(world.queue.server_body(one.entry).await.unwrap(), "one");
+    assert_eq!(world.queue.server_body(other.entry).await.unwrap().len(), 300_000);
+}

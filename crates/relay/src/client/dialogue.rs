@@ -83,6 +83,8 @@ pub(super) struct Round {
 pub(super) enum Sender {
     Asked,
     Accepted,
+    /// Everybody's fate is decided, but the answers to RCPT commands that were sent along are still to come.
+    Refused,
 }
 
 /// One connection's dialogue.

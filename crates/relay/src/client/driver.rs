@@ -12,6 +12,7 @@ use memchr::memmem;
 use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::dialogue::{Action, Dialogue, Framing, Patience};
 use super::{Job, Report, Standing, Timeouts};
@@ -137,7 +138,11 @@ async fn lead(
     loop {
         let done = match action {
             Action::Wait => Ok(()),
-            Action::Send(bytes) => line.send(&bytes, timeouts.command).await,
+            Action::Send(bytes) => {
+                // There may be a password in it.
+                let bytes = Zeroizing::new(bytes);
+                line.send(&bytes, timeouts.command).await
+            }
             Action::Message(framing) => line.message(framing, message, timeouts.data_block).await,
             Action::Rest | Action::Finish(_) => return line.end(action, dialogue, timeouts.quit),
             Action::Judge => {

@@ -108,13 +108,17 @@ impl Dialogue<'_> {
                 // The same sender would be refused for those of a further round, too.
                 round.members.extend(self.open.drain(..));
                 self.decide(&round.members, &self.said(reply));
-                return self.rest();
+                round.sender = Sender::Refused;
             }
             Sender::Accepted => self.recipient(&mut round, reply),
+            Sender::Refused => round.answered += 1,
         }
         if round.answered < round.sent {
             self.state = State::Envelope(round);
             return Action::Wait;
+        }
+        if round.sender == Sender::Refused {
+            return self.rest();
         }
         if round.sent < round.members.len() {
             let mut bytes = Vec::new();

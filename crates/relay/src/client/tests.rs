@@ -107,6 +107,18 @@ fn pipelining_and_a_mix_of_recipients() {
 }
 
 #[test]
+fn answers_to_pipelined_recipients_are_not_left_for_the_next_message() {
+    let job = job(&["b@y.test", "c@y.test"]);
+    let mut dialogue = Dialogue::new(&job, 0..2, "mx.test", Security::Wanted);
+    let sent = play(&mut dialogue, &[ALL, "550 5.7.1 not you\r\n503 no\r\n"].concat());
+    assert!(!sent.concat().contains("QUIT"), "one answer is still to come: {sent:?}");
+    assert_eq!(play(&mut dialogue, "503 no\r\n"), ["QUIT\r\n"]);
+    let report = dialogue.into_report();
+    let wanted = [0, 1].map(|place| (place, Fate::Failed, "5.7.1".to_owned()));
+    assert_eq!((fates(&report), report.end), (wanted.into(), End::Complete));
+}
+
+#[test]
 fn starttls_forgets_what_was_offered() {
     let replies = "220 mx\r\n250-mx\r\n250-STARTTLS\r\n250 SIZE 1\r\n220 go\r\n250 mx\r\n250 s\r\n250 r\r\n\
                    354 go\r\n250 ok\r\n";

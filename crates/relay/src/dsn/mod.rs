@@ -216,6 +216,11 @@ fn message_id(original: &[u8]) -> Option<String> {
     String::from_utf8(value).ok().filter(|_| fits && plain)
 }
 
+/// A header with nothing but the Message-ID of a message, if it has one that can be repeated.
+pub(crate) fn only_message_id(original: &[u8]) -> Vec<u8> {
+    message_id(original).map_or_else(Vec::new, |id| format!("Message-ID: {id}\r\n\r\n").into())
+}
+
 fn part(boundary: &str, kind: &str, what: Option<&str>, content: &[u8], out: &mut Vec<u8>) {
     let encoding = if content.is_ascii() { "7bit" } else { "8bit" };
     out.extend_from_slice(format!("--{boundary}\r\nContent-Type: {kind}\r\n").as_bytes());

@@ -314,3 +314,40 @@ async fn tls_from_the_first_octet() {
     assert_eq!((report.end, kept.is_some()), (End::Complete, true));
     assert!(smart.messages()[0].tls);
 }
+
+#[tokio::test]
+async fn what_people_send_is_tried_whatever_its_return_address() {
+    let world = World::new().await;
+    let mx = world.single();
+    let now = jiff::Timestamp::now();
+    world.state.suppress(&"bob@far.test".parse().unwrap(), "550 gone", now).await.unwrap();
+    world.start();
+    let without_sender = || NewEntry {
+        reverse_path: letterlock_address::ReversePath::Null,
+        ..entry("ann@here.test", &["bob@far.test"], MESSAGE)
+    };
+    let report = world.accept(without_sender()).await;
+    world.gone(report).await;
+    assert!(mx.messages().is_empty(), "a report of another server's is not");
+    let account = letterlock_vault::AccountId::generate();
+    let origin = Origin::Submission { account };
+    let id = world.accept(NewEntry { origin, ..without_sender() }).await;
+    world.gone(id).await;
+    assert_eq!(mx.messages().len(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_is_not_left_open_when_whoever_waited_for_it_was_cancelled() {
+    let mut world = World::new().await;
+    world.outbound.connections_per_destination = 1;
+    world.outbound.messages_per_minute = 60;
+    let mx = world.single();
+    let first = world.send(&["bob@far.test"]).await;
+    let second = world.send(&["bob@far.test"]).await;
+    world.start();
+    world.gone(first).await;
+    let cancelled = letterlock_queue::Subject::Message(second);
+    assert_eq!(world.queue.cancel(cancelled).await.unwrap(), 1, "it waits for its second");
+    mx.wait_until(SOON, |mx| count(mx, "QUIT") == 1).await.unwrap();
+    assert_eq!(mx.messages().len(), 1);
+}

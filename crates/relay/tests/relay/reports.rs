@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use letterlock_address::Mailbox;
-use letterlock_queue::{NewEntry, Notify, Ret};
+use letterlock_queue::{NewEntry, Notify, RequireTls, Ret};
 use letterlock_relay::{Arrived, Subject};
 use letterlock_state::{DsnKind, Event};
 use letterlock_testkit::mx::{Behaviour, Stage};
@@ -165,4 +165,31 @@ async fn arrival_here_is_reported_when_it_was_asked_for() {
     let subject = Subject { reverse_path: &nobody, ..subject };
     assert!(!relay.reporter().arrived(&subject, &both, now).await.unwrap());
     assert_eq!(world.reports().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_report_about_requiretls_tells_nobody_on_the_way_what_was_sent() {
+    let world = World::new().await;
+    let mx = world.single();
+    world.start();
+    let guarded = |sender: &str| NewEntry {
+        require_tls: RequireTls::Required,
+        ret: Some(Ret::Full),
+        ..entry(
+            sender,
+            &["bob@far.test"],
+            "Subject: secret\r\nMessage-ID: <1@x.test>\r\n\r\nhidden\r\n",
+        )
+    };
+    // It stays here: with the header, but never whole (RFC 8689 §5).
+    let id = world.accept(guarded("ann@here.test")).await;
+    let report = world.report(id).await;
+    assert!(report.contains("Status: 5.7.30\r\n") && report.contains("Subject: secret\r\n"));
+    assert!(!report.contains("hidden"), "{report}");
+    // It goes elsewhere, where nothing is secured: without the header, and not lost.
+    world.accept(guarded("eve@far.test")).await;
+    let sent = mx.wait_for(1, crate::world::SOON).await.unwrap();
+    let text = sent[0].text();
+    assert!(text.contains("Status: 5.7.30\r\n") && text.contains("Message-ID: <1@x.test>"));
+    assert!(!text.contains("secret") && !text.contains("hidden"), "{text}");
 }

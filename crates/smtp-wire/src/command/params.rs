@@ -144,7 +144,11 @@ impl OriginalRecipient {
         } else {
             xtext::decode(address)
         };
-        Self::new(kind, &address?)
+        let address = address?;
+        // Postfix writes an internationalized address as `rfc822` in xtext. Its type is utf-8 (RFC 6533 §3), and a
+        // message is not to be refused for it.
+        let wide = kind.eq_ignore_ascii_case("rfc822") && !address.is_ascii();
+        Self::new(if wide { "utf-8" } else { kind }, &address)
     }
 }
 
@@ -355,4 +359,16 @@ fn notify(value: &str) -> Option<Notify> {
         }
     }
     Some(notify)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_internationalized_orcpt_of_type_rfc822_is_taken() {
+        let taken = OriginalRecipient::from_parameter("rfc822;j+C3+BCrgen@b.test").unwrap();
+        assert_eq!(taken.to_string(), "utf-8;jürgen@b.test");
+        assert_eq!(OriginalRecipient::from_parameter("x400;j+C3+BCrgen"), None);
+    }
 }

@@ -273,7 +273,8 @@ fn rcpt_parameters() {
         ("ORCPT=;a", "ORCPT"),
         ("ORCPT=rfc822;", "ORCPT"),
         ("ORCPT=rfc822;a+0Ab", "ORCPT"),
-        ("ORCPT=rfc822;j+C3+B6", "ORCPT"),
+        ("ORCPT=rfc822;j+F6", "ORCPT"),
+        ("ORCPT=x400;j+C3+B6", "ORCPT"),
         ("ORCPT=rfc822;jö", "ORCPT"),
     ] {
         let line = format!("RCPT TO:<a@example.org> {parameter}");

@@ -5,11 +5,11 @@ use letterlock_queue::BodyType;
 use letterlock_smtp_wire::data::{
     BdatReader, DataFault, DataReader, DataState, LineRule, Summary, has_bare_newline,
 };
-use letterlock_smtp_wire::{EnhancedCode, Reply, standard};
+use letterlock_smtp_wire::{EnhancedCode, Reply, header, standard};
 use tokio::time::timeout;
 
 use super::{After, Driver, Ended, read_some};
-use crate::retry::{Facts, Retries, Unread};
+use crate::retry::{Facts, Retries, Unread, is_one_of_a_kind};
 use crate::service::{Received, Service};
 use crate::session::Envelope;
 use crate::spool::Spool;
@@ -102,6 +102,12 @@ impl<S: Service> Driver<'_, S> {
                 return Ok(self.conclude(standard::try_later()));
             }
         };
+        // In a field, what is a line end to one reader and none to another would hide a second author (RFC 3030 §3 frees
+        // bodies only).
+        let head = &body[..header::body_start(&body)];
+        if envelope.is_binary() && (has_bare_newline(head) || head.contains(&0)) {
+            return Ok(self.conclude(header_not_lines()));
+        }
         let body_type = body_type(&summary, &envelope, &body);
         let message = Received { envelope, body, body_type };
         let reply = self.once(transaction, message).await;
@@ -110,7 +116,8 @@ impl<S: Service> Driver<'_, S> {
 
     /// Hands the message over, unless it was accepted before and its client never knew.
     async fn once(&mut self, transaction: S::Transaction, message: Received) -> Reply {
-        let Some(retries) = self.service.connection().retries.clone() else {
+        let retries = self.service.connection().retries.clone();
+        let Some(retries) = retries.filter(|_| is_one_of_a_kind(&message.body)) else {
             return self.service.message(&self.client, transaction, message).await;
         };
         let (hash, message) = match self.hashed(&retries, message).await {
@@ -200,6 +207,10 @@ fn body_type(summary: &Summary, envelope: &Envelope, body: &[u8]) -> BodyType {
 
 fn nul_in_message() -> Reply {
     Reply::new(554, EnhancedCode::new(5, 6, 0), "NUL is allowed in binary messages only")
+}
+
+fn header_not_lines() -> Reply {
+    Reply::new(554, EnhancedCode::new(5, 6, 0), "The lines of the header must end in CR LF")
 }
 
 /// Moves what was received out of memory where that is due; true if it cannot be kept.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-const LETTER: &[u8] = b"From: ann@a.test\r\nSubject: once\r\n\r\ntext\r\n";
+const LETTER: &[u8] = b"From: ann@a.test\r\nMessage-ID: <1@a.test>\r\n\r\ntext\r\n";
 
 /// Sends the message and goes away before the reply can be read; the server has accepted it by then.
 async fn lose_the_reply(world: &World, mut client: Client, message: &[u8], entries: usize) {
@@ -55,6 +55,20 @@ async fn another_envelope_or_another_text_is_no_retry() {
     }
     until("all are filed", async || messages(&ann).await.len() == 3).await;
     assert_eq!(world.memory.len(), 1);
+}
+
+#[tokio::test]
+async fn an_alarm_that_is_the_same_each_time_arrives_each_time() {
+    let world = World::new().await;
+    let ann = world.add("ann@a.test").await;
+    let alarm = b"From: door@b.test\r\nSubject: open\r\n\r\n";
+    for count in 1..=3 {
+        let mut client = begun(&world, "door@b.test").await;
+        let reply = client.data(alarm).await.unwrap();
+        assert!(reply.to_string().starts_with("250 2.0.0 Accepted as"), "{reply}");
+        drop(client);
+        until("it arrives", async || messages(&ann).await.len() == count).await;
+    }
 }
 
 #[tokio::test]
@@ -113,6 +127,22 @@ async fn errors_are_answered_late_but_not_to_exempt_networks() {
         assert!(ask(&mut client).await < Duration::from_secs(60));
     }
     assert!(late < Duration::from_secs(60), "what is right is answered at once");
+}
+
+#[tokio::test]
+async fn who_is_held_back_holds_up_nobody_else() {
+    let mut world = World::new().await;
+    world.bend("tarpit_ms", 600_000);
+    let mut slow = world.greeted().await;
+    slow.ask("XYZZY", "500").await.unwrap();
+    slow.send("XYZZY").await.unwrap();
+    let mut other = world.greeted().await;
+    other.ask("XYZZY", "500").await.unwrap();
+    other.ask("NOOP", "250").await.unwrap();
+    // The end of the server does not wait for it either.
+    world.shutdown.begin();
+    slow.expect("500").await.unwrap();
+    assert!(slow.until_closed().await.unwrap().starts_with("421 4.3.2"));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod limits;
 mod parameters;
+mod recipients;
 mod script;
 mod world;
 

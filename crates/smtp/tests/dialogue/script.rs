@@ -260,6 +260,7 @@ scripts! {
     data_transparency
     data_without_recipients
     disabled_commands
+    domains_on_submission
     dsn_parameters
     dsn_parameters_refused
     ehlo_and_helo

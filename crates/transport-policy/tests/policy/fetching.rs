@@ -190,3 +190,34 @@ async fn the_hosts_certificate_must_be_valid() {
     assert_eq!(found.iter().map(|count| count.sessions).sum::<u64>(), 3);
     world.state.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn another_address_is_tried_where_one_does_not_answer() {
+    let mut world = World::new(1).await;
+    let names = ["mta-sts.example.test", "mta-sts.other.test"];
+    let issued = world.ca.issue(&names).unwrap();
+    let (port, hosts) = policy_hosts(&issued, &[policy("enforce"), policy("enforce")]);
+    // It takes connections and ends them, as a broken front does.
+    let broken = tokio::net::TcpListener::bind((Ipv4Addr::new(127, 77, 0, 9), port)).await.unwrap();
+    let hung_up = tokio::spawn(async move { broken.accept().await.map(drop) });
+    world.move_policies_to(port);
+    let good = Ipv4Addr::new(127, 77, 0, 1);
+    let others = [Ipv4Addr::new(127, 77, 0, 9), Ipv4Addr::new(127, 77, 0, 8)];
+    // In both orders, so that the broken ones are met first in one of them.
+    for (domain, addresses) in [
+        ("example.test", [others[0], others[1], good]),
+        ("other.test", [good, others[1], others[0]]),
+    ] {
+        let zone = Zone::signed(domain).txt("_mta-sts", "v=STSv1; id=1");
+        world.dns.put(addresses.into_iter().fold(zone, |zone, at| zone.a("mta-sts", at)));
+        let policy = world
+            .policies
+            .domain(domain, letterlock_dns::Security::Insecure, Wish::None, at(0))
+            .await
+            .unwrap();
+        assert_eq!(policy.sts().map(|policy| policy.mode), Some(Mode::Enforce), "{domain}");
+    }
+    hung_up.await.unwrap().unwrap();
+    assert_eq!(hosts[0].requests().len(), 2);
+    world.state.close().await.unwrap();
+}

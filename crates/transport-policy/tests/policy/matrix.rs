@@ -7,7 +7,7 @@ use letterlock_state::Policy;
 use letterlock_testkit::ca::{Issued, TestCa};
 use letterlock_testkit::dns::{Fault, Zone};
 use letterlock_testkit::https::Answer;
-use letterlock_transport_policy::{HostChoice, Verdict, Wish};
+use letterlock_transport_policy::{HostChoice, HostPolicy, Outcome, Verdict, Wish};
 
 use crate::world::{World, at, policy_hosts};
 
@@ -233,4 +233,29 @@ async fn every_cell_of_the_matrix() {
         }
     }
     assert!(wrong.is_empty(), "{} cells: {wrong:#?}", wrong.len());
+}
+
+#[tokio::test]
+async fn a_connection_whose_certificate_nobody_saw_proves_nothing() {
+    let world = World::new(1).await;
+    let dane = Zone::signed("dane.test")
+        .mx("@", 10, "mx.dane.test")
+        .a("mx", Ipv4Addr::LOCALHOST)
+        .tlsa("_25._tcp.mx", 3, 1, 1, &[7; 32]);
+    world.dns.put(dane);
+    let (_, dane) = world.host("dane.test", Wish::None, at(0)).await;
+    for host in [dane, HostPolicy::configured("mx.dane.test", Wish::RequireTls)] {
+        // No handshake was made with it.
+        let check = host.check(&world.tls);
+        let outcome = Outcome::Established { requiretls_offered: true };
+        let judgement = host.judge(&check, outcome, Duration::ZERO);
+        assert!(matches!(judgement.verdict, Verdict::Refuse(_)), "{judgement:?}");
+    }
+    let judgement = {
+        let host = HostPolicy::configured("mx.dane.test", Wish::None);
+        let check = host.check(&world.tls);
+        host.judge(&check, Outcome::Established { requiretls_offered: false }, Duration::ZERO)
+    };
+    assert!(matches!(judgement.verdict, Verdict::Accept(_)), "{judgement:?}");
+    world.state.close().await.unwrap();
 }

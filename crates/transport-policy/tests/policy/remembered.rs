@@ -91,3 +91,17 @@ async fn without_signatures_only_domains_with_dane_wait() {
     assert!(world.domain("example.test", Wish::None, at(2)).await.is_ok());
     world.state.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn while_its_memory_cannot_be_read_nothing_goes_to_a_domain() {
+    let world = World::new(1).await;
+    world.dns.put(zone());
+    assert!(world.domain("example.test", Wish::None, at(0)).await.is_ok());
+    // As while the server shuts down.
+    world.state.close().await.unwrap();
+    let deferred = world.domain("example.test", Wish::None, at(0)).await.unwrap_err();
+    assert_eq!(deferred.0.status, (4, 7, 5));
+    assert!(deferred.to_string().contains("cannot be read"), "{deferred}");
+    // Who does not want policies does not need the memory.
+    assert!(world.domain("example.test", Wish::TlsNotRequired, at(0)).await.is_ok());
+}

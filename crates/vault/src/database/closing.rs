@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::key::{FileKeys, Key};
 use crate::pool::{Alarm, lock};
+use crate::vfs::fault;
 
 use super::connection::Live;
 use super::executor::{Access, Inner, Life, MAX_SYNC_FAILURES, State};
@@ -22,6 +23,18 @@ impl Inner {
             let again = due.max(Instant::now() + Duration::from_millis(10));
             return self.pool.set_alarm(again, Alarm::Idle, self.me.clone());
         }
+        if let Err(error) = self.shut(state) {
+            tracing::error!(file = %self.path().display(), %error, "not closed cleanly");
+        }
+    }
+
+    /// Closes for a file that opens; see [`Pool::limit_open`](crate::Pool::limit_open).
+    pub(super) fn give_way(&self, state: &mut State, busy_too: bool) {
+        let Some(live) = &state.live else { return };
+        if live.copying.is_some() || (!busy_too && !lock(&self.queue).jobs.is_empty()) {
+            return;
+        }
+        fault::begin(&self.path());
         if let Err(error) = self.shut(state) {
             tracing::error!(file = %self.path().display(), %error, "not closed cleanly");
         }

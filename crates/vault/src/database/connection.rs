@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior};
 
+use crate::pool::Seat;
 use crate::storage::Storage;
 use crate::vfs::copy::Copying;
 use crate::vfs::{self, Attached, LogPosition};
@@ -47,6 +48,8 @@ pub(super) struct Live {
     synced: u64,
     /// [`Attached::commits`] at the last checkpoint.
     copied: u64,
+    /// Its place among the files that may be open.
+    pub(super) seat: Option<Seat>,
 }
 
 /// What stands on disk about the last closing.
@@ -66,8 +69,16 @@ impl Live {
         vfs::create::if_missing(storage, &spec.path, &spec.keys)?;
         let file = Attached::attach(storage, &spec.path, &spec.keys)?;
         let conn = file.connect()?;
-        let mut live =
-            Self { copying: None, conn, file, mark: Mark::Written, seen: 0, synced: 0, copied: 0 };
+        let mut live = Self {
+            copying: None,
+            conn,
+            file,
+            mark: Mark::Written,
+            seen: 0,
+            synced: 0,
+            copied: 0,
+            seat: None,
+        };
         match live.start(spec) {
             Ok(()) => Ok(live),
             Err(error) => {
@@ -94,7 +105,16 @@ impl Live {
         // There is nothing to look after.
         let commits = file.commits();
         let (seen, synced, copied) = (commits, commits, commits);
-        Ok(Self { copying: None, conn, file, mark: Mark::Written, seen, synced, copied })
+        Ok(Self {
+            copying: None,
+            conn,
+            file,
+            mark: Mark::Written,
+            seen,
+            synced,
+            copied,
+            seat: None,
+        })
     }
 
     fn start(&mut self, spec: &Spec) -> Result<(), VaultError> {

@@ -20,6 +20,9 @@ const MARGIN: u32 = 64;
 /// Pages after which what was copied is synced, outside of the database's turns, so that
 /// little is left for the last step (32 MiB).
 const SYNC_EVERY: u32 = 8_192;
+/// Unsynced pages that the last step may be left with (4 MiB). With none allowed, a database
+/// that grows all the time would be synced again and again and never come to its last step.
+const SYNC_LAST: u32 = 1_024;
 
 /// What a queued step of a copy does.
 pub(super) enum CopyStep {
@@ -88,7 +91,8 @@ impl Database {
             // Set back to the beginning: what was synced is written again.
             synced = done.min(synced);
             let last = extent.remaining <= MARGIN;
-            if done - synced >= SYNC_EVERY || last && done > synced {
+            let limit = if last { SYNC_LAST } else { SYNC_EVERY };
+            if done - synced > limit {
                 self.sync_copy(&new.path).await?;
                 synced = done;
             } else if last {
@@ -151,7 +155,10 @@ impl Frozen {
     /// old file is closed and can be [removed](Pool::remove).
     pub fn switch(mut self) {
         if let Some(inner) = self.inner.take() {
-            inner.set_spec(Arc::clone(&self.new));
+            // One that was closed for good meanwhile has let go of its keys, for ever.
+            if lock(&inner.queue).life != Life::Closed {
+                inner.set_spec(Arc::clone(&self.new));
+            }
             inner.thaw();
         }
     }

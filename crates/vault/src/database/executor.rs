@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError, Weak};
 use std::time::{Duration, Instant};
 
 use crate::pool::{Alarm, Pool, Runnable, lock};
@@ -33,6 +33,8 @@ pub(super) struct Inner {
     pub(super) access: Access,
     /// How many bulk jobs there are.
     pub(super) bulk_jobs: AtomicUsize,
+    /// When a job last had the connection, by the pool's count.
+    used: AtomicU64,
     pub(super) pool: Pool,
     pub(super) queue: Mutex<Queue>,
     /// Held during a turn.
@@ -121,6 +123,19 @@ impl Runnable for Inner {
     fn wind_up(self: Arc<Self>) {
         self.submit(Job::Close(None));
     }
+
+    fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn make_room(&self, busy_too: bool) {
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        self.give_way(&mut state, busy_too);
+    }
 }
 
 impl Inner {
@@ -130,6 +145,7 @@ impl Inner {
             spec: RwLock::new(Arc::new(spec)),
             access,
             bulk_jobs: AtomicUsize::new(0),
+            used: AtomicU64::new(0),
             pool,
             queue: Mutex::new(Queue {
                 jobs: VecDeque::new(),
@@ -283,12 +299,16 @@ impl Inner {
     /// The connection, opened if need be.
     pub(super) fn opened<'a>(&self, state: &'a mut State) -> Result<&'a mut Live, VaultError> {
         state.last_used = Instant::now();
+        self.used.store(self.pool.stamp(), Ordering::Relaxed);
         if state.live.is_none() {
             let (spec, storage) = (self.spec(), self.pool.storage());
-            state.live = Some(match self.access {
+            let seat = spec.idle_close.map(|_| self.pool.take_seat(self.me.clone()));
+            let mut live = match self.access {
                 Access::ReadWrite => Live::open(&spec, storage)?,
                 Access::ReadOnly => Live::open_read_only(&spec, storage)?,
-            });
+            };
+            live.seat = seat;
+            state.live = Some(live);
             if self.bulk_jobs.load(Ordering::Relaxed) > 0 {
                 self.tune(state);
             }

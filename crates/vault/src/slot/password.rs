@@ -102,8 +102,8 @@ pub fn open_password(
     unwrap(account, slot, HEADER_LEN, &halves.wrapping).map_err(|_| SlotError::Malformed)
 }
 
-/// What the slot was made with: where it differs from the configured cost, the slot is made anew
-/// at the next login. (Until then its answer takes another time than [`dummy_password_work`].)
+/// What the slot was made with. Where it differs from the configured cost, its answer takes another
+/// time than [`dummy_password_work`], until the password is changed.
 ///
 /// # Errors
 /// As [`open_password`] by the data's shape.

@@ -246,6 +246,8 @@ unsafe extern "C" fn x_delete(
             Some(Name::Journal(_)) => return Ok(()),
             _ => return Err(ffi::SQLITE_IOERR_DELETE),
         };
+        // SQLite deletes the log of a main file that is empty, which here is a damaged one.
+        entry.may_write()?;
         match entry.storage.delete(&entry.log_path) {
             Ok(()) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -395,6 +395,7 @@ impl Drop for LogFile {
     fn drop(&mut self) {
         if self.flush().and_then(|()| self.write_batch()).is_err() {
             tracing::error!(file = %self.entry.log_path.display(), "a frame was lost at closing");
+            self.batch.clear(Outcome::GivenUp);
         }
         lock(&self.entry.shared).log = None;
     }

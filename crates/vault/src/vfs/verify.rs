@@ -57,15 +57,46 @@ pub fn verify_file(storage: &dyn Storage, path: &Path, integrity: &Key) -> io::R
         let offset = u64::from(page - 1) * PAGE_SIZE as u64;
         if is_whole(main.as_ref(), &cipher, Place::Main { page }, offset, &mut octets)? {
             found.pages += 1;
-        } else if page != LOCK_PAGE {
+        } else if page != LOCK_PAGE && main.len()? > offset {
+            // What was cut off meanwhile is no page any more.
             found.damaged.push(page);
         }
     }
     let log = beside(path, "-wal");
     if storage.exists(&log)? {
-        check_log(storage.open(&log, OpenMode::Existing)?.as_ref(), &cipher, &mut found)?;
+        check_log_at_rest(storage.open(&log, OpenMode::Existing)?.as_ref(), &cipher, &mut found)?;
     }
     Ok(found)
+}
+
+/// How often a log is looked at that is started anew meanwhile.
+const LOOKS: usize = 3;
+
+/// [`check_log`] of one generation: a log that was started anew under the eyes has frames of
+/// two, and those of the other look damaged.
+fn check_log_at_rest(
+    log: &dyn StorageFile,
+    cipher: &Cipher,
+    found: &mut Verified,
+) -> io::Result<()> {
+    for _ in 0..LOOKS {
+        let before = header_of(log)?;
+        (found.frames, found.damaged_frames) = (0, Vec::new());
+        check_log(log, cipher, found)?;
+        if found.damaged_frames.is_empty() || header_of(log)? == before {
+            return Ok(());
+        }
+    }
+    // It is being written all the time, and says nothing of damage.
+    found.damaged_frames.clear();
+    Ok(())
+}
+
+/// The header, with zeros for what is not there.
+fn header_of(log: &dyn StorageFile) -> io::Result<[u8; LOG_HEADER]> {
+    let mut header = [0; LOG_HEADER];
+    log.read_at(&mut header, 0)?;
+    Ok(header)
 }
 
 /// SQLite never writes the page that holds the octet at 1 GiB, where its lock would be.

@@ -326,3 +326,36 @@ async fn any_one_failure_of_the_disk_leaves_the_database_as_it_was() {
     }
     assert!(failed > 10, "{failed}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_grows_all_the_time_is_copied_all_the_same() {
+    let world = World::default();
+    let path = World::path();
+    let (_pool, database) = filled(&world, &path).await;
+    let steps = AtomicU32::new(0);
+    let frozen = database
+        .copy_to(next(&path), |_, _| {
+            let step = steps.fetch_add(1, Ordering::Relaxed);
+            assert!(step < 2_000, "it comes to no end");
+            let more = insert(&database, 1_000 + i64::from(step), 20_000);
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(more))
+                .unwrap();
+        })
+        .await
+        .unwrap();
+    frozen.switch();
+    let grown = steps.load(Ordering::Relaxed) as usize;
+    assert_eq!(ids(&database).await.len(), 20 + grown);
+}
+
+#[tokio::test]
+async fn a_switch_after_the_end_brings_no_keys_back() {
+    let world = World::default();
+    let path = World::path();
+    let (_pool, database) = filled(&world, &path).await;
+    let frozen = database.copy_to(next(&path), |_, _| ()).await.unwrap();
+    database.kill();
+    frozen.switch();
+    assert_eq!(database.path(), path, "the new file's keys stand beside its path");
+    assert!(matches!(insert(&database, 99, 10).await, Err(VaultError::Closed)));
+}

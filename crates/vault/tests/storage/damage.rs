@@ -1,6 +1,9 @@
 //! Bytes changed behind the vault's back: found, named, and never served.
 
 use std::collections::BTreeSet;
+use std::io;
+
+use letterlock_vault::{OpenMode, Storage, StorageFile};
 
 use super::world::Dice;
 use super::*;
@@ -323,4 +326,98 @@ async fn a_log_whose_header_is_damaged_can_still_be_read() {
     assert!(matches!(met, Err(VaultError::Sqlite(_))), "{met:?}");
     // An intact one is read as ever, and what its damaged frames hide is missing.
     assert_eq!(read_only(&world.copy()).await.unwrap().len(), 12);
+}
+
+#[tokio::test]
+async fn reading_what_is_left_of_an_emptied_file_does_not_delete_its_log() {
+    let (world, path) = crashed().await;
+    let log = world.octets(&log_of(&path)).unwrap();
+    world.set_octets(&path, Vec::new());
+    let pool = Pool::with_storage("test", 1, world.storage());
+    let met = Database::open_read_only(&pool, spec(&path)).await;
+    assert!(met.is_err());
+    drop(met);
+    pool.shutdown();
+    assert_eq!(world.octets(&log_of(&path)), Some(log));
+}
+
+/// A log of which the first look still sees the header of an earlier generation.
+struct Restarted {
+    world: World,
+    header: std::sync::Mutex<Option<Vec<u8>>>,
+}
+
+struct RestartedFile {
+    inner: Arc<dyn StorageFile>,
+    header: std::sync::Mutex<Option<Vec<u8>>>,
+}
+
+impl Storage for Restarted {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        let inner = self.world.storage().open(path, mode)?;
+        let is_log = path.to_string_lossy().ends_with("-wal");
+        let header = if is_log { self.header.lock().unwrap().take() } else { None };
+        Ok(Arc::new(RestartedFile { inner, header: std::sync::Mutex::new(header) }))
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.world.storage().exists(path)
+    }
+    fn delete(&self, path: &Path) -> io::Result<()> {
+        self.world.storage().delete(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.world.storage().rename(from, to)
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.world.storage().sync_dir(path)
+    }
+}
+
+impl StorageFile for RestartedFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut old = self.header.lock().unwrap();
+        if offset >= 32 {
+            // From the first frame on, the new generation is seen.
+            *old = None;
+        }
+        match (offset, &*old) {
+            (0, Some(header)) => {
+                buf.copy_from_slice(&header[..buf.len()]);
+                Ok(buf.len())
+            }
+            _ => self.inner.read_at(buf, offset),
+        }
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.inner.write_at(buf, offset)
+    }
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.inner.truncate(len)
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync()
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_started_anew_while_it_is_checked_is_not_called_damaged() {
+    let world = World::default();
+    let path = World::path();
+    let (_pool, database) = open(&world, &path).await;
+    for number in 0..12 {
+        insert(&database, number, 9_000).await.unwrap();
+    }
+    let header = world.octets(&log_of(&path)).unwrap()[..32].to_vec();
+    database.checkpoint(false).await.unwrap();
+    insert(&database, 100, 10).await.unwrap();
+    let octets = world.octets(&log_of(&path)).unwrap();
+    assert!(octets[..32] != header[..] && octets.len() > 32 + 20 * FRAME);
+    let seen = Restarted { world: world.copy(), header: std::sync::Mutex::new(Some(header)) };
+    let found = letterlock_vault::verify_file(&seen, &path, &keys().integrity).unwrap();
+    assert!(found.is_whole(), "{found:?}");
+    assert!(found.frames >= 1);
+    database.close().await.unwrap();
 }
