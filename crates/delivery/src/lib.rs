@@ -15,6 +15,7 @@
 //! for one of our people goes.
 
 mod adopt;
+mod arrival;
 mod drain;
 mod error;
 mod filer;
@@ -29,6 +30,7 @@ mod settle;
 mod verdict;
 mod work;
 
+pub use arrival::Arrival;
 pub use drain::Drainer;
 pub use error::AcceptError;
 pub use forward::Forwarding;

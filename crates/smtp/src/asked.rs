@@ -1,5 +1,6 @@
 //! What a message's sender asked for, in the envelope and in the header, in the words of the queue.
 
+use letterlock_address::Mailbox;
 use letterlock_delivery::{Asked, Recipient};
 use letterlock_queue::{BodyType, Notify, RequireTls, Ret};
 use letterlock_smtp_wire::{command, header};
@@ -27,6 +28,11 @@ pub(crate) fn asked(message: &Received) -> Asked {
         },
         hold_until: message.envelope.hold_until,
     }
+}
+
+/// The recipients' addresses.
+pub(crate) fn addresses(accepted: &[session::Recipient]) -> Vec<Mailbox> {
+    accepted.iter().map(|recipient| recipient.address.clone()).collect()
 }
 
 /// The recipients as they were accepted, with what RCPT asked for each.

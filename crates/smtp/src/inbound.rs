@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use jiff::Timestamp;
 use letterlock_address::{ForwardPath, Mailbox};
-use letterlock_delivery::{AcceptError, Folder, Incoming, Intake, Judged};
+use letterlock_delivery::{AcceptError, Arrival, Folder, Incoming, Intake, Judged};
 use letterlock_directory::{Directory, Resolution};
 use letterlock_login::Login;
 use letterlock_net::{Shutdown, Stream};
@@ -20,6 +20,7 @@ use letterlock_queue::{BodyType, Origin};
 use letterlock_sender_auth::{Attested, Report, Spf, Verdict, Verifier, strip_own_results};
 use letterlock_smtp_wire::command::Mail;
 use letterlock_smtp_wire::{EnhancedCode, Reply, header, standard};
+use letterlock_state::Privacy;
 use letterlock_vault::DeliveryId;
 use tokio::task::JoinHandle;
 
@@ -120,6 +121,7 @@ impl Service for Inbound {
         let id = DeliveryId::generate();
         let (ip, from) = (client.ip, &message.envelope.reverse_path);
         tracing::info!(delivery = %id, %ip, %from, octets = message.body.len(), tls = client.tls.as_deref(), "received");
+        let privacy = self.arrived(id, client, &message);
         match self.come_round(&mut message) {
             0 => {}
             _ if message.envelope.recipients.is_empty() => {
@@ -129,7 +131,7 @@ impl Service for Inbound {
             recipients => tracing::info!(delivery = %id, recipients, "had this message before"),
         }
         let Found { folder, fields, attested } =
-            match self.judge(id, client, &mut transaction, &message).await {
+            match self.judge(id, client, &mut transaction, &message, privacy).await {
                 Ok(found) => found,
                 Err(reply) => return reply,
             };
@@ -161,6 +163,23 @@ struct Found {
 }
 
 impl Inbound {
+    /// Traces that the message came in. Gives who may know its sender.
+    fn arrived(&self, id: DeliveryId, client: &Client, message: &Received) -> Privacy {
+        let recipients = asked::addresses(&message.envelope.recipients);
+        let arrival = Arrival {
+            id,
+            listener: "smtp",
+            client: client.ip,
+            hello: &client.hello.name,
+            tls: client.tls.as_deref(),
+            account: None,
+            reverse_path: &message.envelope.reverse_path,
+            recipients: &recipients,
+            size: message.body.len() as u64,
+        };
+        self.intake.arrived(&self.directory.snapshot(), &arrival)
+    }
+
     /// Verifies where the message is from and does what follows from it, which may be a refusal.
     async fn judge(
         &self,
@@ -168,6 +187,7 @@ impl Inbound {
         client: &Client,
         transaction: &mut Transaction,
         message: &Received,
+        privacy: Privacy,
     ) -> Result<Found, Reply> {
         let hostname = &self.connection.rules.hostname;
         let (Some(verifier), Some(spf)) = (&self.verifier, transaction.spf.as_mut()) else {
@@ -178,8 +198,6 @@ impl Inbound {
         let spf = spf.await.map_err(|_| standard::try_later())?;
         let report = verifier.verify(&message.body, spf).await;
         let (verdict, reverse_path) = (report.verdict(), &message.envelope.reverse_path);
-        let recipients = message.envelope.recipients.iter().map(|recipient| &recipient.address);
-        let privacy = self.intake.privacy(&self.directory.snapshot(), recipients);
         let judged =
             Judged { id, client: client.ip, reverse_path, report: &report, verdict: &verdict };
         self.intake.judged(privacy, &judged);
@@ -187,15 +205,19 @@ impl Inbound {
         let folder = match verdict {
             Verdict::Accept => Folder::Inbox,
             Verdict::Quarantine { reason } => {
-                tracing::info!(delivery = %id, %reason, "message goes to Junk");
+                // Why is in its header and its trace: it names the sender, whom the log is not to tell.
+                tracing::info!(delivery = %id, "message goes to Junk");
+                tracing::debug!(delivery = %id, %reason, "to Junk");
                 Folder::Junk
             }
             Verdict::Reject { reason } => {
-                tracing::info!(delivery = %id, %reason, "message refused");
+                tracing::info!(delivery = %id, "message refused");
+                tracing::debug!(delivery = %id, %reason, "refused");
                 return Err(Reply::new(550, EnhancedCode::new(5, 7, 1), reason));
             }
             Verdict::Defer { reason } => {
-                tracing::info!(delivery = %id, %reason, "message deferred");
+                tracing::info!(delivery = %id, "message deferred");
+                tracing::debug!(delivery = %id, %reason, "deferred");
                 return Err(Reply::new(451, EnhancedCode::new(4, 7, 0), reason));
             }
         };

@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use jiff::Timestamp;
 use letterlock_address::{ForwardPath, Mailbox};
-use letterlock_delivery::{Folder, Incoming, Intake};
+use letterlock_delivery::{Arrival, Folder, Incoming, Intake};
 use letterlock_directory::{Account, Directory, Resolution, Target};
 use letterlock_login::Login;
 use letterlock_net::{Shutdown, Stream};
@@ -144,6 +144,19 @@ impl Service for Submission {
             Ok(body) => body,
             Err(reply) => return reply,
         };
+        let recipients = asked::addresses(&message.envelope.recipients);
+        let arrival = Arrival {
+            id,
+            listener: "submission",
+            client: client.ip,
+            hello: &client.hello.name,
+            tls: client.tls.as_deref(),
+            account: Some(&account.address),
+            reverse_path: &message.envelope.reverse_path,
+            recipients: &recipients,
+            size: message.body.len() as u64,
+        };
+        self.intake.arrived(&self.directory.snapshot(), &arrival);
         let incoming = Incoming {
             id,
             received_at: Timestamp::now(),

@@ -13,6 +13,9 @@ use crate::letter::{BOB, message};
 use crate::mail::wait_for_mail;
 use crate::place::{ANN, Place, place};
 
+/// Messages that one session may bring, and a few less.
+const A_SESSION: usize = 900;
+
 /// Bodies that do not get smaller when they are compressed.
 const TEXT: usize = 60_000;
 
@@ -65,7 +68,7 @@ async fn verify_raises_no_false_alarm_beside_deliveries_and_other_commands() -> 
         let (mut client, done) = (server.smtp_client().await?, Arc::clone(&done));
         senders.spawn(async move {
             let mut sent = 0;
-            while !done.load(Ordering::SeqCst) {
+            while !done.load(Ordering::SeqCst) && sent < A_SESSION {
                 let subject = format!("busy-{sender}-{sent}");
                 let reply = client.deliver(BOB, &[ANN], &message(&subject)).await?;
                 ensure!(reply.code == 250, "{reply}");
@@ -137,8 +140,9 @@ async fn a_damaged_mailbox_is_written_anew_with_all_that_can_be_read() -> Result
     let readable = whole(&mut owner).await?;
     ensure!(readable >= MESSAGES - 1, "only {readable} of {MESSAGES} messages are left");
     ensure!(file.with_extension("db.damaged").is_file(), "the damaged file is gone");
-    let rows = json(server, &["verify", ANN]).await?;
-    ensure!(rows[0]["found"] == serde_json::json!([]), "{rows:#}");
+    let output = server.cli(&["verify", ANN]).await?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{text}");
     Ok(())
 }
 

@@ -87,8 +87,16 @@ impl Mailboxes {
         let draft = path.with_extension("new");
         self.pool().remove(&draft).await?;
         make_file(self.pool(), draft.clone(), &secrets, self.options(), Timestamp::now()).await?;
-        let live = Arc::new(Live::open(self.pool(), draft.clone(), secrets, self.options()).await?);
-        let filled = fill(&old, &live, &mut progress).await;
+        let open = async || {
+            let live = Live::open(self.pool(), draft.clone(), secrets.clone(), self.options());
+            Ok::<_, MailboxError>(Arc::new(live.await?))
+        };
+        let live = open().await?;
+        let gaps = copy_small(&old, &live).await?;
+        // The old file's key for hashes of bodies has come with it, and is read when a file is opened.
+        live.db.close().await?;
+        let live = open().await?;
+        let filled = fill(&old, &live, gaps, &mut progress).await;
         drop(old.close().await);
         let mended = match filled {
             Ok(salvaged) => mend(&live, self, salvaged, &mut progress).await,
@@ -150,11 +158,11 @@ async fn mend(
 async fn fill(
     old: &Database,
     live: &Arc<Live>,
+    gaps: u64,
     progress: &mut Progress,
 ) -> Result<Salvaged, MailboxError> {
-    let mut salvaged = Salvaged::default();
+    let mut salvaged = Salvaged { gaps, ..Salvaged::default() };
     let total = TABLES.len() as u64 + 2;
-    salvaged.gaps += copy_small(old, live).await?;
     progress(1, total);
     let folders = live.read(|conn, _| folder_ids(conn)).await?;
     for (done, table) in (2..).zip(&TABLES) {
