@@ -93,7 +93,8 @@ fn assert_stored(stored: &[u8], original: &[u8], name: &str) -> Result<()> {
         .filter(|line| !line.starts_with([' ', '\t']))
         .filter_map(|line| line.split_once(':').map(|(field, _)| field))
         .collect();
-    let expected = ["Return-Path", "Delivered-To", "Authentication-Results", "Received"];
+    let expected =
+        ["Return-Path", "Delivered-To", "Authentication-Results", "Received-SPF", "Received"];
     ensure!(fields == expected, "{name}: {fields:?}\n{}", shown());
     Ok(())
 }
