@@ -1,6 +1,6 @@
 //! Multi-line responses (RFC 1939 §3): byte-stuffing and the final dot, piece by piece.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 /// A message on its way out as the body of a multi-line response: lines that begin with a dot get a second one, a
 /// missing last CRLF is added, and the dot line ends it.
@@ -57,10 +57,32 @@ impl Stuffing {
     }
 }
 
-/// Whether a header has UTF-8 text in it beyond ASCII, which only clients get that have asked for it (RFC 6856 §2.1).
-/// Other octets above 127 are a mistake of the sender's, and no reason to keep the message back.
+/// Whether a message is an internationalized one (RFC 6532), which only clients get that have asked for it (RFC 6856
+/// §2.1): its header has UTF-8 in it, and it came as such, which the newest Received field tells (RFC 6531 §4.3).
+/// Octets above 127 in any other header are a mistake of the sender's, common enough, and no reason to keep the message
+/// back.
 pub(crate) fn needs_utf8(header: &[u8]) -> bool {
-    !header.is_ascii() && std::str::from_utf8(header).is_ok()
+    !header.is_ascii()
+        && std::str::from_utf8(header).is_ok()
+        && newest_received(header)
+            .is_some_and(|field| memmem::find(field, b"with UTF8SMTP").is_some())
+}
+
+/// The first Received field, with its folded lines.
+fn newest_received(header: &[u8]) -> Option<&[u8]> {
+    const NAME: &[u8] = b"received:";
+    let starts = |at: usize| {
+        header.get(at..at + NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME))
+    };
+    let start = match starts(0) {
+        true => 0,
+        false => memchr::memchr_iter(b'\n', header).map(|end| end + 1).find(|at| starts(*at))?,
+    };
+    let field = header.get(start..)?;
+    let end = memchr::memchr_iter(b'\n', field)
+        .map(|end| end + 1)
+        .find(|next| !matches!(field.get(*next), Some(b' ' | b'\t')));
+    field.get(..end.unwrap_or(field.len()))
 }
 
 #[cfg(test)]
@@ -99,7 +121,16 @@ mod tests {
 
     #[test]
     fn only_utf8_in_headers_is_kept_back() {
-        assert!(needs_utf8("Subject: grün\r\n\r\n".as_bytes()));
+        let came = |with: &str| {
+            format!(
+                "To: x\r\nRECEIVED: from a\r\n\tby b\r\n\twith {with} id 1\r\nSubject: grün\r\n\r\n"
+            )
+        };
+        assert!(needs_utf8(came("UTF8SMTPS").as_bytes()));
+        assert!(!needs_utf8(came("ESMTPS").as_bytes()), "never declared");
+        assert!(!needs_utf8("Subject: grün\r\n\r\n".as_bytes()), "did not come by SMTP");
+        let later = format!("Received: by c with ESMTP\r\n{}", came("UTF8SMTP"));
+        assert!(!needs_utf8(later.as_bytes()), "the newest counts");
         assert!(!needs_utf8(b"Subject: green\r\n\r\n"));
         assert!(!needs_utf8(b"Subject: gr\xfcn\r\n\r\n"), "Latin-1, unlabelled");
         assert!(!needs_utf8(b""));
