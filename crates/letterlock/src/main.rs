@@ -20,7 +20,8 @@ use clap::Parser;
 use cli::{Cli, Command};
 use letterlock_vault::ZeroOnFree;
 
-/// What mail leaves behind in memory is zeroed when it is freed; it costs a few per cent at most.
+/// What mail leaves behind in memory is zeroed when it is freed; it costs a few per cent at most. SQLite's memory, which
+/// has another allocator, is treated alike from `main` on.
 #[global_allocator]
 static ALLOCATOR: ZeroOnFree<System> = ZeroOnFree(System);
 
@@ -36,7 +37,8 @@ enum Failure {
 }
 
 fn main() -> ExitCode {
-    // The same for SQLite's memory, which is asked for once and before anything else.
+    // Both before threads start and before SQLite is used.
+    letterlock_vault::give_freed_memory_back();
     letterlock_vault::wipe_freed_sqlite_memory();
     let cli = Cli::parse();
     match run(cli) {

@@ -69,11 +69,22 @@ pub(crate) fn start(
     if let Err(error) = letterlock_vault::lock_process_memory() {
         tracing::warn!(%error, "keys in memory may be swapped to the disk");
     }
+    allow_many_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(serve(Arc::new(settings), reach, ready))
+}
+
+/// Raises the soft limit of open files to the hard one: every connection is one, every open mailbox two, and the usual
+/// soft limit (1,024) is for programs that use `select`.
+fn allow_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let hard = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn serve(

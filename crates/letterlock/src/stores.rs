@@ -41,6 +41,16 @@ const MAILBOX_CACHE_KIB: u32 = 1024;
 /// How long the last filed messages may take to settle at shutdown.
 const SETTLING: Duration = Duration::from_secs(10);
 
+/// How many mailboxes may be open at a time: a quarter of the files that this process may have open, two for each
+/// mailbox, and no more than memory is worth. Opening and closing costs far more than delivering.
+fn mailbox_files() -> usize {
+    const MOST: u64 = 1024;
+    const LEAST: u64 = 64;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let share = limit.map_or(MOST, |files| files / 8).clamp(LEAST, MOST);
+    usize::try_from(share).unwrap_or(usize::MAX)
+}
+
 /// Whoever holds this works on the files; released when dropped, or when the process dies.
 pub(crate) struct Lock(#[expect(dead_code, reason = "held, not used")] File);
 
@@ -114,6 +124,7 @@ impl Stores {
             grace: settings.auth.grace,
             cache_kib: MAILBOX_CACHE_KIB,
             message_size: settings.limits.message_size,
+            open_files: mailbox_files(),
             ..Options::default()
         };
         let mailboxes = Mailboxes::new(data_dir, pool.clone(), options);

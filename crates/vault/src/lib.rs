@@ -40,4 +40,4 @@ pub use server_key::{ServerKey, ServerKeyError};
 pub use slot::{Argon2Cost, Slot, SlotError, SlotKind};
 pub use storage::{Disk, OpenMode, Storage, StorageFile};
 pub use vfs::verify::{Verified, verify_file};
-pub use wipe::{ZeroOnFree, wipe_freed_sqlite_memory};
+pub use wipe::{ZeroOnFree, give_freed_memory_back, wipe_freed_sqlite_memory};

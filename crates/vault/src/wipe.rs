@@ -3,6 +3,7 @@
 //! [`ZeroOnFree`] does it for Rust's heap, [`wipe_freed_sqlite_memory`] for SQLite's, whose
 //! page caches hold mail. Keys are zeroised by their own types; this is for what nobody
 //! thinks of: buffers that grew, parsed messages, rows. Stacks and registers are not reached.
+//! [`give_freed_memory_back`] keeps little of what was freed.
 
 // An allocator cannot be written without `unsafe`; beside `vfs::ffi`, this is the only module
 // of the workspace that may use it.
@@ -61,6 +62,30 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for ZeroOnFree<A> {
             moved
         }
     }
+}
+
+/// Lets the system's allocator give freed memory back early: two arenas in place of one for each thread, and blocks
+/// from 256 KiB on are the system's own. Otherwise glibc keeps several MiB for each thread that ever held a large block
+/// (a message, a transaction), and locked memory makes all of that resident. Call it before threads start; elsewhere
+/// than with glibc it does nothing. Answers whether it took.
+pub fn give_freed_memory_back() -> bool {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        use std::ffi::c_int;
+        // SAFETY: the C library's own declaration (malloc.h). It takes any numbers, refuses those that mean nothing to
+        // it, and locks what it changes.
+        unsafe extern "C" {
+            safe fn mallopt(parameter: c_int, value: c_int) -> c_int;
+        }
+        const M_TRIM_THRESHOLD: c_int = -1;
+        const M_MMAP_THRESHOLD: c_int = -3;
+        const M_ARENA_MAX: c_int = -8;
+        [(M_ARENA_MAX, 2), (M_MMAP_THRESHOLD, 256 * 1024), (M_TRIM_THRESHOLD, 512 * 1024)]
+            .into_iter()
+            .all(|(parameter, value)| mallopt(parameter, value) == 1)
+    }
+    #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+    false
 }
 
 /// Zeroes `length` octets from `block` on, so that the compiler does not leave it out
