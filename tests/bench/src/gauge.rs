@@ -8,24 +8,39 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::fs::{major, minor};
 
-/// A process by its number, and all that it started.
+/// A process by its number, and whom else it stands for.
 #[derive(Clone, Copy)]
-pub(crate) struct Process(u32, Option<u32>);
+pub(crate) struct Process(u32, Kin);
+
+/// Who is measured with a process.
+#[derive(Clone, Copy)]
+enum Kin {
+    /// Nobody.
+    Alone,
+    /// All that it started.
+    Children,
+    /// And another process with all that that one started.
+    Other(u32),
+}
 
 impl Process {
     pub(crate) fn new(pid: u32) -> Self {
-        Self(pid, None)
+        Self(pid, Kin::Children)
     }
 
     /// A server of two programs.
     pub(crate) fn several(pid: u32, others: &[u32]) -> Self {
-        Self(pid, others.first().copied())
+        Self(pid, others.first().map_or(Kin::Children, |other| Kin::Other(*other)))
     }
 
     /// It and its children, their children and so on. A server of many processes is measured as a whole.
     fn family(self) -> Vec<Self> {
         let mut family = vec![Self::new(self.0)];
-        family.extend(self.1.map(Self::new));
+        match self.1 {
+            Kin::Alone => return family,
+            Kin::Children => {}
+            Kin::Other(other) => family.push(Self::new(other)),
+        }
         let mut next = 0;
         while let Some(member) = family.get(next) {
             let path = format!("/proc/{0}/task/{0}/children", member.0);
@@ -38,9 +53,9 @@ impl Process {
         family
     }
 
-    /// This process.
+    /// This process, without the server that it started.
     pub(crate) fn own() -> Self {
-        Self::new(std::process::id())
+        Self(std::process::id(), Kin::Alone)
     }
 
     /// User and system time of all its threads so far, and of the children that it waited for, in steps of the
