@@ -86,8 +86,8 @@ pub(crate) enum Command {
     },
     /// Make the organisation's key pair: the public half into FILE, the private half printed once
     ///
-    /// Whoever keeps the private half can open every user-held mailbox with --unlock-stdin, once [auth]
-    /// organisation_key names FILE and the mailbox was unlocked since.
+    /// Whoever keeps the private half can open every user-held mailbox with --unlock-stdin, once
+    /// `organisation_key` in `[auth]` names FILE and the mailbox was unlocked since.
     #[command(
         after_help = "Example:\n  letterlock organisation-key /etc/letterlock/organisation.key > private-half.txt"
     )]
