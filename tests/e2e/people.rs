@@ -34,7 +34,7 @@ async fn app_password(place: &Place) -> Result<String> {
 
 #[tokio::test]
 async fn scram_logs_in_to_imap_and_submission() -> Result<()> {
-    let place = place(|setup| setup).await?;
+    let place = place(|setup| setup.set("auth", "scram", "true")).await?;
     let server = &place.server;
     let app = app_password(&place).await?;
     for plus in [false, true] {
@@ -85,7 +85,7 @@ fn of(password: &str, plus: bool, exporter: Option<[u8; 32]>) -> Result<Scram> {
 
 #[tokio::test]
 async fn without_tls_and_with_the_main_password_there_is_no_scram() -> Result<()> {
-    let place = place(|setup| setup).await?;
+    let place = place(|setup| setup.set("auth", "scram", "true")).await?;
     let server = &place.server;
     let mut plain = imap::Client::connect(server.imap()).await?;
     let capabilities = plain.command("CAPABILITY").await?.join(" ");

@@ -42,3 +42,31 @@ same_message_lf() { # SENT RECEIVED
   tr -d '\r' <"$1" >"$work/sent.lf"; tr -d '\r' <"$2" | grep -av '^X-TUID: ' >"$work/received.lf"
   same_message "$work/sent.lf" "$work/received.lf"
 }
+
+# Writes $work/mbsyncrc: all folders of the account and a Maildir in $work/mail, both ways.
+mbsync_configured() { # [LINE OF THE CHANNEL]
+  cat >"$work/mbsyncrc" <<R
+IMAPStore remote
+Host $host
+Port $imaps
+User $user
+Pass "$password"
+SSLType IMAPS
+CertificateFile $ca
+
+MaildirStore local
+Path $work/mail/
+Inbox $work/mail/INBOX
+SubFolders Verbatim
+
+Channel all
+Far :remote:
+Near :local:
+Patterns *
+Create Both
+${1:+$1
+}Expunge Both
+SyncState *
+R
+  mkdir -p "$work/mail"
+}

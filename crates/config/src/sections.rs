@@ -293,6 +293,10 @@ section! {
         /// Whether passwords are taken over connections without TLS. `true` is accepted only when every listener that
         /// starts without TLS and offers login (submission, imap, pop3) is on a loopback address.
         allow_cleartext: bool as Flag = false;
+        /// Whether SCRAM-SHA-256 and SCRAM-SHA-256-PLUS are offered. Only app passwords work with them: a verifier of the main
+        /// password would spare a thief the cost of guessing it. Programs that take the strongest mechanism on offer and do
+        /// not try another one then need an app password.
+        scram: bool as Flag = false;
         /// How long a mailbox stays unlocked after its last session ended.
         grace: Duration as Period = mins(5), from secs(0), to days(1);
         /// Memory of one Argon2id evaluation of a password.

@@ -89,7 +89,7 @@ impl<'a> Connection<'a> {
 
     /// What SASL stands on here.
     pub(crate) fn ground(&self) -> Ground {
-        Ground::new(self.wire.channel_bindings(), self.imap.login.salts())
+        Ground::new(self.wire.channel_bindings(), self.imap.login.offered_salts())
     }
 
     /// How passwords would travel.

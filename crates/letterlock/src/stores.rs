@@ -141,7 +141,7 @@ impl Stores {
                 sessions_per_account: settings.limits.sessions_per_account,
             },
         );
-        let login = Arc::new(login.with_organisation(organisation));
+        let login = Arc::new(login.with_organisation(organisation).with_scram(settings.auth.scram));
         let rooms = Rooms::new(
             directory.clone(),
             mailboxes.clone(),

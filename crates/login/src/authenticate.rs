@@ -81,6 +81,7 @@ pub struct Login {
     pub(crate) keys: Arc<Keys>,
     turns: Queue,
     pub(crate) organisation: Option<OrganisationKey>,
+    scram: bool,
 }
 
 impl Login {
@@ -108,6 +109,7 @@ impl Login {
             keys,
             turns: Queue::default(),
             organisation: None,
+            scram: true,
         }
     }
 
@@ -116,6 +118,12 @@ impl Login {
     #[must_use]
     pub fn with_organisation(self, key: Option<OrganisationKey>) -> Login {
         Login { organisation: key, ..self }
+    }
+
+    /// Whether SCRAM is offered.
+    #[must_use]
+    pub fn with_scram(self, scram: bool) -> Login {
+        Login { scram, ..self }
     }
 
     /// Turns a credential into a session.
@@ -139,6 +147,11 @@ impl Login {
             self.try_proof(identity, proof, peer).await
         })
         .await
+    }
+
+    /// The salts for the exchanges of a connection; `None` where SCRAM is not offered.
+    pub fn offered_salts(&self) -> Option<Salts> {
+        self.scram.then(|| self.salts())
     }
 
     /// The salts of names, for SCRAM exchanges.

@@ -31,7 +31,7 @@ pub(crate) struct Live {
     read_only: Arc<AtomicBool>,
 }
 
-/// The folders of a new account: name and use (DESIGN §3).
+/// The folders of a new account: name and use.
 const FIRST_FOLDERS: [(&str, Option<&str>); 6] = [
     ("INBOX", None),
     ("Drafts", Some("\\Drafts")),

@@ -20,7 +20,7 @@ use crate::types::{
 };
 use crate::work::Work;
 
-/// How many rows a job reads or changes at most (STORAGE §4).
+/// How many rows a job reads or changes at most.
 pub(crate) const SLICE: usize = 1_000;
 /// How many octets of columns one answer of [`rows`] has, about: hostile mail may have headers as large as messages.
 const ROWS_BYTES: usize = 4 << 20;

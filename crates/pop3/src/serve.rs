@@ -79,7 +79,7 @@ impl Drop for Lock {
 
 impl Pop3 {
     fn ground(&self, stream: &Stream) -> Ground {
-        Ground::new(stream.channel_bindings(), self.login.salts())
+        Ground::new(stream.channel_bindings(), self.login.offered_salts())
     }
 
     /// Serves one connection until it ends, whether TLS is in use already or not.

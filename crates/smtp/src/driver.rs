@@ -94,7 +94,7 @@ pub(crate) async fn run<S: Service>(service: &S, stream: Stream, ip: IpAddr, shu
 impl<'a, S: Service> Driver<'a, S> {
     fn new(service: &'a S, stream: Stream, mut session: Session, ip: IpAddr) -> Self {
         if let Some(login) = service.login() {
-            session.set_ground(Ground::new(stream.channel_bindings(), login.salts()));
+            session.set_ground(Ground::new(stream.channel_bindings(), login.offered_salts()));
         }
         let hello = Hello { name: String::new(), extended: false };
         Driver {

@@ -35,7 +35,7 @@ with IMAPClient(host, port=int(port), ssl_context=tls) as imap, IMAPClient(host,
     if imap.has_capability("CONDSTORE"):
         before = imap.folder_status("INBOX", ["HIGHESTMODSEQ"])[b"HIGHESTMODSEQ"]
         other.set_flags(uids[:1], [b"\\Flagged"])
-        changed = imap.fetch("1:*", ["FLAGS"], [f"CHANGEDSINCE {before}"])
+        changed = imap.fetch(uids, ["FLAGS"], [f"CHANGEDSINCE {before}"])
         assert list(changed) == uids[:1], changed
     if imap.has_capability("QUOTA"):
         assert imap.get_quota_root("INBOX")[0].mailbox == "INBOX"

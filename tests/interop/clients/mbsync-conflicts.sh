@@ -1,27 +1,5 @@
 # mbsync with many mailboxes, and with both sides changed between two runs: in the end both sides are the same.
-cat >"$work/mbsyncrc" <<R
-IMAPStore remote
-Host $host
-Port $imaps
-User $user
-Pass "$password"
-SSLType IMAPS
-CertificateFile $ca
-
-MaildirStore local
-Path $work/mail/
-Inbox $work/mail/INBOX
-SubFolders Verbatim
-
-Channel all
-Far :remote:
-Near :local:
-Patterns *
-Create Both
-Expunge Both
-SyncState *
-R
-mkdir -p "$work/mail"
+mbsync_configured
 sync() { mbsync --quiet --config "$work/mbsyncrc" all; }
 remote() { python3 - "$host" "$imaps" "$ca" "$user" "$password" "$1" <<'P'
 import imaplib, ssl, sys

@@ -1,28 +1,5 @@
 # mbsync: down, flags up, new mail up, a new folder up, deletion both ways.
-cat >"$work/mbsyncrc" <<R
-IMAPStore remote
-Host $host
-Port $imaps
-User $user
-Pass "$password"
-SSLType IMAPS
-CertificateFile $ca
-
-MaildirStore local
-Path $work/mail/
-Inbox $work/mail/INBOX
-SubFolders Verbatim
-
-Channel all
-Far :remote:
-Near :local:
-Patterns *
-Create Both
-Remove Both
-Expunge Both
-SyncState *
-R
-mkdir -p "$work/mail"
+mbsync_configured "Remove Both"
 sync() { mbsync --config "$work/mbsyncrc" all; }
 sample down; sample up
 curl --silent --show-error --ssl-reqd --cacert "$ca" --url "smtp://$host:$smtp" --mail-from a@example.org --mail-rcpt "$user" -T "$work/down.eml"

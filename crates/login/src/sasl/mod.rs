@@ -63,10 +63,10 @@ pub struct Ground {
 }
 
 impl Ground {
-    /// With SCRAM, over a connection with these bindings. `salts` comes from
-    /// [`Login::salts`](crate::Login::salts).
-    pub fn new(bindings: ChannelBindings, salts: Salts) -> Ground {
-        Ground { bindings, salts: Some(salts) }
+    /// Over a connection with these bindings. `salts` comes from
+    /// [`Login::offered_salts`](crate::Login::offered_salts); without them there is no SCRAM.
+    pub fn new(bindings: ChannelBindings, salts: impl Into<Option<Salts>>) -> Ground {
+        Ground { bindings, salts: salts.into() }
     }
 
     /// The mechanisms in the order in which capabilities list them, the best one first.

@@ -1,4 +1,4 @@
-//! The word index: which terms stand in which bodies, kept in the encrypted file (STORAGE §5).
+//! The word index: which terms stand in which bodies, kept in the encrypted file.
 //!
 //! It is a set of *segments*. Each covers some bodies and is never changed: terms in order, in packed blocks,
 //! and for each term the list of its bodies. New bodies wait until there are enough of them for a segment of
