@@ -26,7 +26,7 @@ fn check(answer: &[u8]) {
 
 fuzz_target!(|data: &[u8]| {
     let Some((&first, octets)) = data.split_first() else { return };
-    let security = [Security::Plain, Security::PlainAllowed, Security::Tls][usize::from(first % 3)];
+    let mut security = [Security::Plain, Security::PlainAllowed, Security::Tls][usize::from(first % 3)];
     let (mut session, greeting) = Session::new(security, Ground::default());
     check(greeting);
     for line in octets.split(|&octet| octet == b'\n') {
@@ -44,7 +44,7 @@ fuzz_target!(|data: &[u8]| {
             Action::Send(bytes) => check(&bytes),
             Action::StartTls(bytes) => {
                 check(&bytes);
-                session = Session::after_tls(Ground::default());
+                (session, security) = (Session::after_tls(Ground::default()), Security::Tls);
             }
             Action::Retrieve { uid, .. } => assert!(session.is_logged_in() && in_drop(uid)),
             Action::Update(uids) => return assert!(uids.into_iter().all(in_drop)),
