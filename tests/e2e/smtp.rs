@@ -69,7 +69,7 @@ async fn ehlo_offers_what_works_on_each_port() -> Result<()> {
             Some(("FUTURERELEASE", bounds)) if bounds.starts_with("2592000 2") => {
                 "FUTURERELEASE".to_owned()
             }
-            Some(("AUTH", names)) if names == "PLAIN LOGIN" => "AUTH".to_owned(),
+            Some(("AUTH", "PLAIN LOGIN")) => "AUTH".to_owned(),
             _ => keyword,
         });
         sorted(cut.collect())
