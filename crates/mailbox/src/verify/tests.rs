@@ -1,3 +1,5 @@
+//! Harm of every kind, found and mended; a mailbox that is whole raises no alarm.
+
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
