@@ -237,3 +237,77 @@ async fn return_addresses_are_never_in_a_domain_of_others() -> Result<()> {
     ensure!(one.log().contains(warning), "{}", one.log());
     Ok(())
 }
+
+/// A report of another server about one recipient, with the header of the message as that server has it.
+fn report(recipient: &str, message: &str) -> Vec<u8> {
+    let header = message.split("\r\n\r\n").next().unwrap_or_default();
+    format!(
+        "From: <{BOB}>\r\nSubject: Undelivered\r\nMIME-Version: 1.0\r\nContent-Type: multipart/report; \
+         report-type=delivery-status; boundary=b\r\n\r\n--b\r\n\r\nSorry.\r\n--b\r\nContent-Type: \
+         message/delivery-status\r\n\r\nReporting-MTA: dns; mx.far.test\r\n\r\nFinal-Recipient: rfc822; {recipient}\r\n\
+         Action: failed\r\nStatus: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1 moved away\r\n--b\r\nContent-Type: \
+         text/rfc822-headers\r\n\r\n{header}\r\n--b--\r\n"
+    )
+    .into_bytes()
+}
+
+#[tokio::test]
+async fn a_server_that_takes_a_copy_and_reports_later_is_believed_if_it_has_the_message()
+-> Result<()> {
+    let (world, far) = world(None).await?;
+    let one = world.server("one.test");
+    one.add_account(A).await?;
+    one.run(&["alias", "add", "list@one.test", "gone@far.test", "here@far.test"]).await?;
+    let mut client = one.smtp_client().await?;
+    let reply = client.deliver(FAR, &["list@one.test"], &letter(FAR, "onwards")).await?;
+    ensure!(reply.code == 250, "{reply}");
+    let copy = far.wait_for(1, SOON).await?.remove(0);
+    let list: &[&str] = &["queue", "suppressed", "list"];
+    let empty = |queue: &serde_json::Value| *queue == serde_json::json!([]);
+    wait_for_json(one, &["queue", "list"], empty).await?;
+
+    // Whoever has not seen the copy, or its return address, or names somebody else, is not believed.
+    let forged = letter(FAR, "onwards");
+    let forged = String::from_utf8_lossy(&forged).into_owned();
+    for (to, lie) in [
+        (copy.from.as_str(), report("gone@far.test", &forged)),
+        (copy.from.as_str(), report("x@far.test", &copy.text())),
+        (A, report("gone@far.test", &copy.text())),
+    ] {
+        ensure!(client.deliver("", &[to], &lie).await?.code == 250);
+    }
+    ensure!(json(one, list).await? == serde_json::json!([]));
+    let reply = client.deliver("", &[&copy.from], &report("gone@far.test", &copy.text())).await?;
+    ensure!(reply.code == 250, "{reply}");
+    let held = json(one, list).await?;
+    ensure!(held[0]["address"] == "gone@far.test" && held[1].is_null(), "{held:#}");
+    ensure!(held[0]["reason"].as_str().unwrap_or_default().contains("moved away"), "{held:#}");
+    // The sender has it as well, and the next copy goes to whom is left.
+    let told = far.wait_for(4, SOON).await?.remove(3);
+    ensure!(told.addresses() == [FAR] && told.text().contains("moved away"), "{}", told.text());
+    ensure!(client.deliver(FAR, &["list@one.test"], &letter(FAR, "again")).await?.code == 250);
+    wait_for_json(one, &["queue", "list"], empty).await?;
+    let again: Vec<_> = far.messages().into_iter().filter(|m| m.text().contains("again")).collect();
+    let to: Vec<_> = again.iter().flat_map(|message| message.addresses()).collect();
+    ensure!(to.contains(&"here@far.test") && !to.contains(&"gone@far.test"), "{to:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_sender_whose_address_leads_elsewhere_hears_of_failures_there() -> Result<()> {
+    let (world, far) = world(None).await?;
+    let one = world.server("one.test");
+    let password = one.add_account(A).await?;
+    one.run(&["alias", "add", "team@one.test", A, FAR]).await?;
+    let mut client = one.submit_client(A, &password).await?;
+    let text = letter("team@one.test", "lost");
+    let reply = client.deliver("team@one.test", &["x@nowhere.test"], &text).await?;
+    ensure!(reply.code == 250, "{reply}");
+    let report = far.wait_for(1, SOON).await?.remove(0);
+    ensure!(report.from.is_empty() && report.addresses() == [FAR], "{report:?}");
+    let text = report.text();
+    ensure!(text.starts_with("Delivered-To: team@one.test\r\n"), "{text}");
+    ensure!(text.contains("DKIM-Signature: ") && text.contains("\r\nStatus: 5.1.2\r\n"), "{text}");
+    ensure!(inbox(one, A, &password, 1).await?[0].contains("Status: 5.1.2"));
+    Ok(())
+}

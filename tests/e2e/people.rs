@@ -136,6 +136,65 @@ async fn a_full_mailbox_is_told_at_rcpt_and_empties_again() -> Result<()> {
 }
 
 #[tokio::test]
+async fn an_account_with_too_many_messages_is_full_as_well() -> Result<()> {
+    let place = place(|setup| setup.set("limits", "quota_patience", "\"0s\"")).await?;
+    let server = &place.server;
+    refused(server, &["account", "set", ANN, "--quota-messages", "5MiB"], "", 2).await?;
+    server.run(&["account", "set", ANN, "--quota-messages", "1"]).await?;
+    let listed = json(server, &["account", "list"]).await?;
+    ensure!(listed[0]["quota_messages"] == 1 && listed[0]["quota"].is_null(), "{listed}");
+    deliver(server, ANN, "one-fits").await?;
+    let mut client = server.smtp_client().await?;
+    client.ask(&format!("MAIL FROM:<{BOB}>"), "250").await?;
+    // No patience: this will not do later either.
+    let full = client.command(&format!("RCPT TO:<{ANN}>")).await?;
+    ensure!(full.code == 552 && full.text().contains("5.2.2"), "{full}");
+    client.quit().await?;
+
+    let mut owner = server.imap_client(ANN, &place.password).await?;
+    wait_for_mail(&mut owner, "INBOX", 1).await?;
+    let quota = owner.command("GETQUOTAROOT INBOX").await?.join("\n");
+    ensure!(quota.contains("(MESSAGE 1 1)"), "{quota}");
+    let copied = owner.try_command("COPY 1 Archive").await?.join("\n");
+    ensure!(copied.contains("NO [OVERQUOTA]"), "{copied}");
+    let shown = json(server, &["account", "show", ANN]).await?;
+    ensure!(shown["messages"] == 1, "{shown}");
+    server.run(&["account", "set", ANN, "--quota-messages", "none"]).await?;
+    owner.command("COPY 1 Archive").await?;
+    deliver(server, ANN, "room-again").await
+}
+
+#[tokio::test]
+async fn a_capability_is_switched_off_for_one_account() -> Result<()> {
+    let place = place(|setup| setup).await?;
+    let server = &place.server;
+    let set = |option, name| ["account", "set", ANN, option, name];
+    let mut before = server.imap_client(ANN, &place.password).await?;
+    server.run(&set("--disable-capability", "qresync")).await?;
+    let wrong = refused(server, &set("--disable-capability", "THREAD=REFERENCE"), "", 1).await?;
+    ensure!(wrong.contains("did you mean THREAD=REFERENCES?"), "{wrong}");
+    let listed = json(server, &["account", "list"]).await?;
+    ensure!(listed[0]["disabled_capabilities"] == serde_json::json!(["QRESYNC"]), "{listed}");
+
+    // A session that is there keeps what it was offered; the next one is offered less.
+    let names = before.command("CAPABILITY").await?.join(" ");
+    ensure!(names.contains(" QRESYNC"), "{names}");
+    let mut owner = server.imap_client(ANN, &place.password).await?;
+    let names = owner.command("CAPABILITY").await?.join(" ");
+    ensure!(!names.contains(" QRESYNC") && names.contains(" CONDSTORE"), "{names}");
+    let enabled = owner.command("ENABLE QRESYNC").await?.join(" ");
+    ensure!(!enabled.contains("QRESYNC"), "{enabled}");
+    let selected = owner.try_command("SELECT INBOX (QRESYNC (1 1))").await?;
+    ensure!(selected.last().is_some_and(|line| line.starts_with("BAD")), "{selected:?}");
+
+    server.run(&set("--enable-capability", "QRESYNC")).await?;
+    let mut owner = server.imap_client(ANN, &place.password).await?;
+    let names = owner.command("CAPABILITY").await?.join(" ");
+    ensure!(names.contains(" QRESYNC"), "{names}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn keys_are_rotated_and_files_verified_beside_a_running_server() -> Result<()> {
     let place = place(|setup| setup).await?;
     let server = &place.server;

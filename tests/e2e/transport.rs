@@ -1,6 +1,8 @@
 //! Transport security between two servers of ours: MTA-STS served by one and obeyed by the other, DANE, REQUIRETLS, and
 //! what operators are told of the decisions.
 
+#[path = "transport/balancer.rs"]
+mod balancer;
 #[path = "support/deliver.rs"]
 mod deliver;
 #[path = "support/json.rs"]
@@ -14,10 +16,11 @@ mod refused;
 #[path = "support/wait.rs"]
 mod wait;
 
-use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use balancer::Balancer;
 use deliver::deliver;
 use json::json;
 use letterlock_testkit::ca::{Issued, TestCa};
@@ -141,8 +144,8 @@ async fn lines(server: &Letterlock, id: &str) -> Result<Vec<String>> {
     lines.iter().map(|line| text(line).context("a line is no object")).collect()
 }
 
-/// The second server publishes a policy over HTTPS, and DNS tells of it.
-async fn publish_policy(pair: &mut Pair) -> Result<Issued> {
+/// The second server publishes a policy over HTTPS, and DNS tells of it. Its certificate, and where it listens.
+async fn publish_policy(pair: &mut Pair) -> Result<(Issued, SocketAddr)> {
     let ip = pair.ip_of_two()?;
     let port = TcpListener::bind((ip, 0))?.local_addr()?.port();
     let good = pair.world.ca.issue(&["mx.two.test", "mta-sts.two.test"])?;
@@ -163,13 +166,13 @@ async fn publish_policy(pair: &mut Pair) -> Result<Issued> {
     let text = record.and_then(|record| record["text"].as_str()).context("no MTA-STS record")?;
     pair.world.publish("two.test", "_mta-sts", text)?;
     pair.world.dns.change("two.test", |zone| zone.a("mta-sts", ip))?;
-    Ok(good)
+    Ok((good, (ip, port).into()))
 }
 
 #[tokio::test]
 async fn a_policy_that_one_server_publishes_is_obeyed_by_the_other() -> Result<()> {
     let mut pair = Pair::start().await?;
-    let good = publish_policy(&mut pair).await?;
+    let (good, _) = publish_policy(&mut pair).await?;
     let id = pair.submit("", "verified").await?;
     pair.arrived(1).await?;
     pair.is_done().await?;
@@ -285,5 +288,31 @@ async fn operators_see_addresses_that_are_gone_and_take_them_off_the_list() -> R
     ensure!(json(one, list).await? == serde_json::json!([]));
     let why = refused(one, &["queue", "suppressed", "remove", GONE], "", 1).await?;
     ensure!(why.contains("not suppressed"), "{why}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_policy_is_served_behind_a_load_balancer() -> Result<()> {
+    let mut pair = Pair::start().await?;
+    let (_, listener) = publish_policy(&mut pair).await?;
+    // From here on HTTPS speaks to the load balancer alone, at whose address the world finds it.
+    let two = pair.world.server_mut("two.test");
+    two.configure(|setup| setup.set("proxy", "https", "[\"127.0.0.1\"]"))?;
+    two.restart().await?;
+    let ip = pair.world.take_address()?;
+    let balancer = Balancer::start((ip, listener.port()).into(), listener).await?;
+    pair.world.dns.change("two.test", |zone| zone.without("mta-sts", None).a("mta-sts", ip))?;
+    let id = pair.submit("", "balanced").await?;
+    ensure!(pair.arrived(1).await?.contains("Subject: balanced"));
+    pair.is_done().await?;
+    let trace = pair.one().run(&["trace", &id]).await?;
+    ensure!(trace.contains("decided by MTA-STS: the policy names mx.two.test"), "{trace}");
+    ensure!(balancer.connections() > 0);
+    // Who comes past the load balancer, without its header, is not served.
+    balancer.says_who(false);
+    ensure!(balancer.fetch(&pair.world.ca).await.is_err());
+    balancer.says_who(true);
+    let policy = balancer.fetch(&pair.world.ca).await?;
+    ensure!(policy.contains("mode: enforce") && policy.contains("mx: mx.two.test"), "{policy}");
     Ok(())
 }

@@ -12,6 +12,8 @@ mod mail;
 mod outbound;
 #[path = "support/refused.rs"]
 mod refused;
+#[path = "two_servers/smarthost.rs"]
+mod smarthost;
 #[path = "support/wait.rs"]
 mod wait;
 
@@ -112,6 +114,11 @@ async fn mail_and_its_answer_pass_between_two_servers_authenticated() -> Result<
     }
     let received = field(&there, "Received")?;
     ensure!(received.contains(" with ESMTPS "), "{received}");
+    // The post-quantum hybrid, offered by one server and taken by the other (RFC 8314 §4.3 has the clauses).
+    ensure!(
+        received.contains(" tls TLS_") && received.contains(" group X25519MLKEM768 (TLS1.3);"),
+        "{received}"
+    );
     ensure!(received.contains("from mx.one.test "), "{received}");
     ensure!(
         there.starts_with("Return-Path: <a@one.test>\r\nDelivered-To: b@two.test\r\n"),
@@ -158,6 +165,12 @@ async fn forged_mail_is_refused_where_the_policy_says_reject_and_junk_where_it_s
     ensure!(reply.code == 250, "{reply}");
     let junk = only_message(two, B, &password, "Junk").await?;
     ensure!(field(&junk, "Authentication-Results")?.contains("dmarc=fail"), "{junk}");
+    let why = field(&junk, "X-Letterlock-Quarantine")?;
+    ensure!(why.ends_with(": DMARC policy of one.test is quarantine"), "{why}");
+    ensure!(
+        field(&junk, "Received-SPF")?.starts_with("Received-SPF: fail receiver=mx.two.test;"),
+        "{junk}"
+    );
 
     // Who wrote a result in our name before is not believed.
     let lie = b"Authentication-Results: mx.two.test; dmarc=pass header.from=one.test\r\n";

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use letterlock_address::Domain;
+use letterlock_config::imap_capability;
 use letterlock_directory::{
-    Account, AccountKeys, AccountState, DirectoryError, Disabled, KeyMode, NamedSlot, NewAccount,
+    Account, AccountKeys, AccountState, Allowance, DirectoryError, Disabled, Holding, KeyMode,
+    NamedSlot, NewAccount,
 };
 use letterlock_mailbox::AccountState as MailboxState;
 use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Slot, SlotKind, slot};
@@ -15,7 +17,7 @@ use crate::domain::{parse_address, parse_domain};
 use crate::progress::Reporter;
 use crate::rotate::Asked;
 use crate::{
-    AccountChange, AccountDetails, AccountRequest, AccountRow, Admin, AdminError, NewSecret, Quota,
+    AccountChange, AccountDetails, AccountRequest, AccountRow, Admin, AdminError, NewSecret,
     Response, Secret, SessionRow,
 };
 
@@ -27,8 +29,9 @@ impl Admin {
         reporter: &Reporter,
     ) -> Result<Response, AdminError> {
         match request {
-            AccountRequest::Add { address, password, server_held, name, quota } => {
-                self.add_account(&address, password, server_held, name, quota).await
+            AccountRequest::Add { address, password, server_held, name, quota, quota_messages } => {
+                let allowed = Allowance { octets: quota.limit(), messages: quota_messages.limit() };
+                self.add_account(&address, password, server_held, name, allowed).await
             }
             AccountRequest::List { domain } => self.list_accounts(domain.as_deref()),
             AccountRequest::Show { address } => self.show_account(&address).await,
@@ -76,7 +79,7 @@ impl Admin {
         password: Option<Secret>,
         server_held: bool,
         name: Option<String>,
-        quota: Quota,
+        allowed: Allowance,
     ) -> Result<Response, AdminError> {
         let address = parse_address(address)?;
         let snapshot = self.directory.snapshot();
@@ -111,7 +114,8 @@ impl Admin {
             id,
             address: address.clone(),
             keys: AccountKeys { mode, secrets: wrapped, slots },
-            quota: quota.octets(),
+            quota: allowed.octets,
+            quota_messages: allowed.messages,
             display_name: name.filter(|name| !name.is_empty()),
             created_at: Timestamp::now(),
         };
@@ -157,6 +161,8 @@ impl Admin {
                 .into(),
             mail: mail_name(account.state).into(),
             quota: account.quota,
+            quota_messages: account.quota_messages,
+            disabled_capabilities: account.disabled_capabilities.clone(),
             mailbox: state_name(self.mailboxes.state(account.id)).into(),
         }
     }
@@ -172,13 +178,18 @@ impl Admin {
                 format!("{kind} {} ({})", named.slot.id, named.name)
             }
         });
+        let held = match self.mailboxes.usage(account.id).await? {
+            Some(filed) => Some(Holding {
+                octets: filed.octets.saturating_add(waiting.octets),
+                messages: filed.messages.saturating_add(waiting.messages),
+            }),
+            None => self.directory.known_usage(account.id),
+        };
         Ok(Response::Account(AccountDetails {
             row: self.account_row(&account),
             name: account.display_name.clone(),
-            used: match self.mailboxes.usage(account.id).await? {
-                Some(used) => Some(used.saturating_add(waiting.octets)),
-                None => self.directory.known_usage(account.id),
-            },
+            used: held.map(|held| held.octets),
+            messages: held.map(|held| held.messages),
             parked: waiting.messages,
             created: account.created_at.to_string(),
             credentials: credentials.collect(),
@@ -192,15 +203,26 @@ impl Admin {
         change: AccountChange,
     ) -> Result<Response, AdminError> {
         let account = self.find_account(address)?;
+        let off = switchable(&change.disable_capabilities)?;
+        let on = switchable(&change.enable_capabilities)?;
+        if !(off.is_empty() && on.is_empty()) {
+            self.directory.switch_capabilities(account.id, off, on).await?;
+        }
         if let Some(name) = change.name {
             self.directory
                 .set_display_name(account.id, Some(name).filter(|name| !name.is_empty()))
                 .await?;
         }
         if let Some(quota) = change.quota {
-            self.directory.set_quota(account.id, quota.octets()).await?;
+            self.directory.set_quota(account.id, quota.limit()).await?;
             if let Some(handle) = self.mailboxes.handle(account.id) {
-                handle.set_quota(quota.octets());
+                handle.set_quota(quota.limit());
+            }
+        }
+        if let Some(quota) = change.quota_messages {
+            self.directory.set_message_quota(account.id, quota.limit()).await?;
+            if let Some(handle) = self.mailboxes.handle(account.id) {
+                handle.set_message_quota(quota.limit());
             }
         }
         match change.enabled {
@@ -276,6 +298,22 @@ impl Admin {
         let account = self.directory.snapshot().account_by_address(&address);
         account.ok_or_else(|| AdminError::NotFound(format!("there is no account {address}")))
     }
+}
+
+/// The names as IMAP spells them, if they are ones that can be switched off for a single account.
+fn switchable(names: &[String]) -> Result<Vec<String>, AdminError> {
+    let spelled = names.iter().map(|name| {
+        match imap_capability(name) {
+        // What matters only before anybody is known cannot depend on who it is.
+        Ok("SASL-IR") => Err(AdminError::Invalid(
+            "SASL-IR is about logging in: it can only be switched off for all, in the configuration"
+                .into(),
+        )),
+        Ok(name) => Ok(name.to_owned()),
+        Err(unknown) => Err(AdminError::Invalid(unknown.to_string())),
+    }
+    });
+    spelled.collect()
 }
 
 pub(crate) fn named(slot: Slot, name: &str) -> NamedSlot {

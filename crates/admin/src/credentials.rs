@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use letterlock_directory::{Account, AccountKeys, DirectoryError, KeyMode};
+use letterlock_directory::{Account, AccountKeys, DirectoryError, Holding, KeyMode};
 use letterlock_login::UnlockError;
 use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Slot, SlotKind, slot};
 use zeroize::Zeroizing;
@@ -91,7 +91,7 @@ impl Admin {
         self.mailboxes.create(&secrets).await?;
         self.forget_mark(account.id).await?;
         // There is room again, which nobody could count before the next unlock.
-        self.directory.note_usage(account.id, 0);
+        self.directory.note_usage(account.id, Holding::default());
         Ok(shown)
     }
 

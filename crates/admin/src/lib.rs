@@ -41,7 +41,7 @@ pub use request::{
 };
 pub use response::{
     AccountDetails, AccountRow, AliasRow, AppPasswordRow, Check, DnsRecord, DomainDetails,
-    DomainRow, NewSecret, QueueDetails, QueueRow, RecipientRow, Response, SessionRow,
+    DomainRow, NewSecret, QueueDetails, QueuePage, QueueRow, RecipientRow, Response, SessionRow,
     SuppressionRow, TraceLine, TraceOf, VerifiedRow,
 };
 

@@ -5,16 +5,24 @@ use letterlock_queue::{Filter, QueueError, Shown, ShownRow, Subject, Summary};
 use letterlock_state::Event;
 use letterlock_vault::DeliveryId;
 
-use crate::{Admin, AdminError, QueueDetails, QueueRequest, QueueRow, RecipientRow, Response};
+use crate::{
+    Admin, AdminError, QueueDetails, QueuePage, QueueRequest, QueueRow, RecipientRow, Response,
+};
+
+/// Messages in one answer: who asks for more gets them page by page, so that neither side holds a long list.
+const PAGE: usize = 1_000;
 
 impl Admin {
     /// Carries out `queue …`.
     pub(crate) async fn queue(&self, request: QueueRequest) -> Result<Response, AdminError> {
         let now = Timestamp::now();
         match request {
-            QueueRequest::List { limit } => {
-                let listed = self.queue.list(Filter::default(), None, limit).await?;
-                Ok(Response::Queue(listed.iter().map(row).collect()))
+            QueueRequest::List { limit, after } => {
+                let limit = limit.min(PAGE);
+                let listed = self.queue.list(Filter::default(), after, limit).await?;
+                let full = limit > 0 && listed.len() == limit;
+                let next = listed.last().filter(|_| full).map(|summary| summary.entry);
+                Ok(Response::Queue(QueuePage { rows: listed.iter().map(row).collect(), next }))
             }
             QueueRequest::Show { id } => {
                 let id = parse_id(&id)?;

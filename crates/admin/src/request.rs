@@ -2,6 +2,7 @@
 //! request is carried out, so that every way in gives the same error.
 
 use letterlock_directory::Disabled;
+use letterlock_queue::EntryId;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -112,6 +113,7 @@ pub enum AccountRequest {
         server_held: bool,
         name: Option<String>,
         quota: Quota,
+        quota_messages: Quota,
     },
     /// All accounts.
     List { domain: Option<String> },
@@ -153,22 +155,22 @@ pub enum AccountRequest {
     AppPasswordRemove { address: String, id: u32 },
 }
 
-/// How much mail an account may hold.
+/// How much an account may hold: of octets, or of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Quota {
     /// As much as it likes.
     #[default]
     Unlimited,
-    /// This many octets.
-    Octets(u64),
+    /// This much.
+    Most(u64),
 }
 
 impl Quota {
-    pub(crate) fn octets(self) -> Option<u64> {
+    pub(crate) fn limit(self) -> Option<u64> {
         match self {
             Quota::Unlimited => None,
-            Quota::Octets(octets) => Some(octets),
+            Quota::Most(limit) => Some(limit),
         }
     }
 }
@@ -180,8 +182,14 @@ pub struct AccountChange {
     pub name: Option<String>,
     /// Whether the account may log in and gets mail.
     pub enabled: Option<bool>,
-    /// How much it may hold.
+    /// How many octets of mail it may hold.
     pub quota: Option<Quota>,
+    /// How many messages it may hold.
+    pub quota_messages: Option<Quota>,
+    /// IMAP capabilities that its sessions are not offered any more.
+    pub disable_capabilities: Vec<String>,
+    /// Those that they are offered again.
+    pub enable_capabilities: Vec<String>,
 }
 
 /// `letterlock alias …`
@@ -202,8 +210,8 @@ pub enum AliasRequest {
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "the fields are the command's arguments")]
 pub enum QueueRequest {
-    /// Messages under way, oldest first.
-    List { limit: usize },
+    /// A page of messages under way, oldest first, behind the entry that the page before named.
+    List { limit: usize, after: Option<EntryId> },
     /// One message with its recipients.
     Show { id: String },
     /// Tries now.

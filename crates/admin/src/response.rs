@@ -1,5 +1,6 @@
 //! What comes back: rows and details, ready for a table or for JSON.
 
+use letterlock_queue::EntryId;
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
@@ -31,7 +32,7 @@ pub enum Response {
     /// `alias list`
     Aliases(Vec<AliasRow>),
     /// `queue list`
-    Queue(Vec<QueueRow>),
+    Queue(QueuePage),
     /// `queue show`
     Entry(QueueDetails),
     /// `verify`
@@ -146,6 +147,10 @@ pub struct AccountRow {
     pub mail: String,
     /// Octets of mail that it may hold; `None` for no limit.
     pub quota: Option<u64>,
+    /// Messages that it may hold; `None` for no limit.
+    pub quota_messages: Option<u64>,
+    /// IMAP capabilities that its sessions are not offered.
+    pub disabled_capabilities: Vec<String>,
     /// `locked`, `draining` or `open`.
     pub mailbox: String,
 }
@@ -161,6 +166,8 @@ pub struct AccountDetails {
     /// Octets that it holds, mail that waits for its owner included; while it is locked, as last counted, with what
     /// came since. `None` if nobody ever counted.
     pub used: Option<u64>,
+    /// How many messages these are.
+    pub messages: Option<u64>,
     /// Messages that wait for the owner.
     pub parked: u64,
     /// When it was made, RFC 3339.
@@ -236,6 +243,15 @@ impl VerifiedRow {
             repaired: Vec::new(),
         }
     }
+}
+
+/// A part of a long list.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QueuePage {
+    /// Messages, oldest first.
+    pub rows: Vec<QueueRow>,
+    /// Behind which entry the next page begins; `None` if there is none.
+    pub next: Option<EntryId>,
 }
 
 /// A message under way.

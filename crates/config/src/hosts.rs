@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use toml::Value;
 
+use crate::capabilities::imap_capability;
 use crate::kinds::{Fault, Kind, list_of, text_of, texts, wrong};
 use crate::node::{Data, Node, Shape, quoted};
 
@@ -209,7 +210,7 @@ impl Kind for DomainName {
     }
 }
 
-/// Names of IMAP's capabilities, in upper case.
+/// Names of IMAP's capabilities, as IMAP spells them.
 pub(crate) struct Capabilities;
 
 impl Kind for Capabilities {
@@ -220,12 +221,12 @@ impl Kind for Capabilities {
     fn read(node: &Node) -> Result<Vec<String>, Fault> {
         const FIX: &str = "write a list such as [\"COMPRESS=DEFLATE\", \"SORT\"]";
         list_of(node, FIX, |item| {
-            let name = text_of(item).map(str::to_ascii_uppercase);
-            let fits = |name: &String| {
-                !name.is_empty()
-                    && name.bytes().all(|o| o.is_ascii_alphanumeric() || b"-+=&".contains(&o))
-            };
-            name.filter(fits).ok_or_else(|| wrong(item, "the name of a capability", FIX))
+            let name = text_of(item).ok_or_else(|| wrong(item, "the name of a capability", FIX))?;
+            imap_capability(name).map(str::to_owned).map_err(|unknown| {
+                let fix = unknown.nearest.map(|name| format!("did you mean {name}?"));
+                let found = format!("{} cannot be switched off", item.describe());
+                Fault::new(item, &found, fix.as_deref().unwrap_or(FIX))
+            })
         })
     }
 

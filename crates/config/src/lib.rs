@@ -9,6 +9,7 @@
 //! What it does not do: it opens no certificate, resolves no name and binds no port (it only looks whether files that are
 //! named exist). What operators change daily (domains, accounts, aliases) is in the directory and not here.
 
+mod capabilities;
 mod check;
 mod error;
 mod hosts;
@@ -21,6 +22,7 @@ mod schema;
 mod sections;
 mod units;
 
+pub use capabilities::{IMAP_CAPABILITIES, UnknownCapability, imap_capability};
 pub use error::{ConfigError, Place, Problem};
 pub use page::{annotated_example, reference};
 pub use schema::KeyInfo;

@@ -342,7 +342,8 @@ section! {
     /// IMAP.
     Imap = "imap" {
         /// Capabilities that are not offered, as IMAP names them; their commands and options are then refused. For a
-        /// client that trips over one of them. What belongs to IMAP4rev2 withdraws that as well.
+        /// client that trips over one of them; for one account, use `account set --disable-capability`. What belongs to
+        /// IMAP4rev2 withdraws that as well.
         disabled_capabilities: Vec<String> as Capabilities = Vec::new(), such as "[\"COMPRESS=DEFLATE\", \"SORT\"]";
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use jiff::Timestamp;
 use letterlock_address::{Mailbox, ReversePath};
-use letterlock_directory::{Resolution, Snapshot, Target};
+use letterlock_directory::{Disabled, Resolution, Snapshot, Target};
 use letterlock_state::{Decision, Event, Privacy, Text};
 use letterlock_vault::DeliveryId;
 
@@ -60,6 +60,20 @@ impl Intake {
         state.record_all(arrival.id, Timestamp::now(), events);
         privacy
     }
+
+    /// Traces that a message came back to people who had it already, whose copies are dropped. Never waits.
+    pub fn had_before(&self, id: DeliveryId, recipients: &[Mailbox]) {
+        let Some(state) = self.state() else { return };
+        let had = |address: &Mailbox| Event::HadBefore { address: address.to_string().into() };
+        state.record_all(id, Timestamp::now(), recipients.iter().map(had));
+    }
+
+    /// Traces the reply to a message that is not taken. The reason must not name the sender. Never waits.
+    pub fn refused(&self, id: DeliveryId, code: u16, status: &str, reason: &str) {
+        let Some(state) = self.state() else { return };
+        let (status, reason) = (status.to_owned().into(), reason.to_owned().into());
+        state.record(id, Timestamp::now(), Event::Refused { code, status, reason });
+    }
 }
 
 fn decision(resolution: &Resolution) -> Decision {
@@ -74,6 +88,9 @@ fn decision(resolution: &Resolution) -> Decision {
         Resolution::Waiting => Decision::Role,
         Resolution::NotLocal => Decision::Remote,
         Resolution::NoSuchUser => Decision::Unknown,
+        Resolution::Disabled(Disabled::Discard) => {
+            Decision::Discarded { reason: "the account is switched off".into() }
+        }
         Resolution::Disabled(_) => Decision::Disabled,
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use letterlock_address::{Domain, Mailbox};
-use letterlock_directory::{Account, Directory, KeyMode, Resolution, Snapshot, Target};
+use letterlock_address::{Domain, Mailbox, ReversePath};
+use letterlock_directory::{Account, Directory, KeyMode, Snapshot};
 use letterlock_login::Login;
 use letterlock_mailbox::{Filing, Handle, Mailboxes, Way};
-use letterlock_queue::{NewEntry, NewRecipient, Origin, Queue, QueueError, Route, Seal};
+use letterlock_queue::{Forward, NewEntry, NewRecipient, Origin, Queue, QueueError, Route, Seal};
 use letterlock_state::{Event, State};
 use letterlock_vault::AccountId;
 use tokio::sync::{Semaphore, oneshot};
@@ -135,6 +135,7 @@ impl Intake {
             filer: self.filer.clone(),
             state: self.state.clone(),
             notices: self.notices.clone(),
+            returned: self.has_returned(&snapshot, &incoming),
         };
         tokio::spawn(work.carry_out(incoming, prepared, passed, told, permit));
         outcome.await.unwrap_or(Err(AcceptError::CutOff))
@@ -172,29 +173,43 @@ impl Intake {
         made.await.map_err(|_| AcceptError::CutOff)
     }
 
-    /// How a message that is made here, such as a bounce, gets to an address. `None` if it
-    /// cannot be delivered at all.
-    pub async fn route(&self, address: &Mailbox) -> Option<Route> {
-        let snapshot = self.directory.snapshot();
-        let account = match snapshot.resolve(address) {
-            Resolution::NotLocal => return Some(Route::Remote),
-            Resolution::Waiting => return Some(Route::Waiting),
-            Resolution::Account(account) => account,
-            Resolution::Aliased(targets) => targets.iter().find_map(|target| match target {
-                Target::Account(account) => Some(*account),
-                Target::Remote(_) => None,
-            })?,
-            Resolution::NoSuchUser | Resolution::Disabled(_) => return None,
+    /// Whether a message without a sender came to a return address that was made here.
+    fn has_returned(&self, snapshot: &Snapshot, incoming: &Incoming) -> bool {
+        let leads_back = |recipient: &Recipient| {
+            let decision = self.recipient(snapshot, &recipient.address);
+            matches!(decision, RecipientDecision::Returns(_))
         };
-        let account = snapshot.account(account)?;
-        let seal =
-            Seal::Owner(self.mailboxes.seal_to(account.id).unwrap_or_else(|| to_owner(&account)));
-        Some(Route::Local {
-            account: account.id,
-            folder: Folder::Inbox.name().into(),
-            flags: Vec::new(),
-            seal,
-        })
+        incoming.reverse_path.is_null() && incoming.recipients.iter().any(leads_back)
+    }
+
+    /// How a message that is made here, such as a report, gets to an address: by the resolution that any mail has, with
+    /// all that an alias leads to. What is passed on to another server has its `forward`, with the null reverse-path.
+    /// Empty if it cannot be delivered at all.
+    pub fn ways(&self, address: &Mailbox) -> Vec<NewRecipient> {
+        let snapshot = self.directory.snapshot();
+        let recipients = [Recipient::from(address.clone())];
+        let plan = route::plan(&snapshot, &self.forwarding, &recipients, true).unwrap_or_default();
+        let way = |destination| {
+            let (recipient, forward, route) = match destination {
+                Destination::Elsewhere(recipient) => (recipient, None, Route::Remote),
+                Destination::Passed { recipient, .. } => {
+                    let forward = Forward { reverse_path: ReversePath::Null };
+                    (recipient, Some(forward), Route::Remote)
+                }
+                Destination::Nobody(recipient) => (recipient, None, Route::Waiting),
+                Destination::Here { recipient, account } => {
+                    let account = snapshot.account(account)?;
+                    let seal = self.mailboxes.seal_to(account.id);
+                    let seal = Seal::Owner(seal.unwrap_or_else(|| to_owner(&account)));
+                    let folder = Folder::Inbox.name().into();
+                    let route =
+                        Route::Local { account: account.id, folder, flags: Vec::new(), seal };
+                    (recipient, None, route)
+                }
+            };
+            Some(NewRecipient { forward, ..NewRecipient::new(recipient.address, route) })
+        };
+        plan.into_iter().filter_map(way).collect()
     }
 
     /// Gives mail that waited for a domain's role addresses to whom they lead now, if to

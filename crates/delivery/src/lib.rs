@@ -11,11 +11,12 @@
 //! ```
 //!
 //! What an address here passes on to another server becomes an entry of its own, with a return address of ours and
-//! our seal. Carrying mail elsewhere is the relay's part; it asks [`Intake::route`] where a bounce
-//! for one of our people goes.
+//! our seal. Carrying mail elsewhere is the relay's part; it asks [`Intake::ways`] how a report to one of our people
+//! gets there. What reports of other servers say of addresses that are gone is learned here, as they come in.
 
 mod adopt;
 mod arrival;
+mod bounce;
 mod drain;
 mod error;
 mod filer;

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use letterlock_directory::{Directory, QuotaVerdict};
-use letterlock_mailbox::Mailboxes;
+use letterlock_directory::{Directory, Holding, QuotaVerdict};
+use letterlock_mailbox::{Mailboxes, Usage};
 use letterlock_queue::Queue;
 use letterlock_vault::AccountId;
 
@@ -42,7 +42,9 @@ impl Rooms {
     pub async fn recount(&self) {
         for account in self.changed() {
             match self.count(account).await {
-                Ok(Some(octets)) => self.directory.note_usage(account, octets),
+                Ok(Some(Usage { octets, messages })) => {
+                    self.directory.note_usage(account, Holding { octets, messages });
+                }
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%account, %error, "cannot count an account's mail"),
             }
@@ -65,11 +67,12 @@ impl Rooms {
         changed
     }
 
-    /// Octets of all mail of an account; `None` while it is locked.
-    async fn count(&self, account: AccountId) -> Result<Option<u64>, String> {
+    /// All mail of an account; `None` while it is locked.
+    async fn count(&self, account: AccountId) -> Result<Option<Usage>, String> {
         // The queue first: what is filed in between counts twice rather than not at all, until the next time.
         let waiting = self.queue.usage(account).await.map_err(|error| error.to_string())?;
         let filed = self.mailboxes.usage(account).await.map_err(|error| error.to_string())?;
-        Ok(filed.map(|octets| octets.saturating_add(waiting.octets)))
+        let waiting = Usage { octets: waiting.octets, messages: waiting.messages };
+        Ok(filed.map(|filed| filed.plus(waiting)))
     }
 }

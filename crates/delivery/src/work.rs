@@ -11,6 +11,7 @@ use letterlock_state::{Event, State};
 use letterlock_vault::{AccountId, DeliveryId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
+use crate::bounce;
 use crate::error::AcceptError;
 use crate::filer::Filer;
 use crate::filing;
@@ -30,6 +31,8 @@ pub(crate) struct Work {
     pub(crate) filer: Arc<Filer>,
     pub(crate) state: Option<Arc<State>>,
     pub(crate) notices: Option<Arc<dyn Notices>>,
+    /// It came to a return address that was made here.
+    pub(crate) returned: bool,
 }
 
 impl Work {
@@ -64,6 +67,9 @@ impl Work {
             tracing::info!(delivery = %incoming.id, recipients = count, octets = incoming.body.len(), "accepted");
             let recipients = u32::try_from(count).unwrap_or(u32::MAX);
             self.record(incoming.id, [Event::Accepted { recipients }]);
+        }
+        if let (Some(state), Ok(())) = (&self.state, &outcome) {
+            bounce::learn(state, &incoming, self.returned, Timestamp::now()).await;
         }
         let _ = told.send(outcome);
         if !rows.is_empty() {

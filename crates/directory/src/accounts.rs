@@ -25,6 +25,8 @@ pub struct NewAccount {
     pub keys: AccountKeys,
     /// How many octets of mail it may hold; `None` for no limit.
     pub quota: Option<u64>,
+    /// How many messages it may hold; `None` for no limit.
+    pub quota_messages: Option<u64>,
     /// The owner's name.
     pub display_name: Option<String>,
     /// Now.
@@ -39,7 +41,8 @@ impl Directory {
     /// number, `Vault`.
     pub async fn add_account(self: &Arc<Self>, new: NewAccount) -> Result<(), DirectoryError> {
         self.change(Durability::Synced, move |next| {
-            let NewAccount { id, address, keys, quota, display_name, created_at } = new;
+            let NewAccount { id, address, keys, quota, quota_messages, display_name, created_at } =
+                new;
             if !next.is_local(&address.domain) {
                 return Err(DirectoryError::NoSuchDomain(address.domain));
             }
@@ -59,6 +62,8 @@ impl Directory {
                 secrets,
                 slots,
                 quota,
+                quota_messages,
+                disabled_capabilities: Vec::new(),
                 display_name,
                 created_at,
                 seq: next.take_seq(),
@@ -145,6 +150,57 @@ impl Directory {
         .await
     }
 
+    /// Sets how many messages an account may hold.
+    ///
+    /// # Errors
+    /// `NoSuchAccount`, `Vault`.
+    pub async fn set_message_quota(
+        self: &Arc<Self>,
+        id: AccountId,
+        quota: Option<u64>,
+    ) -> Result<(), DirectoryError> {
+        self.alter(id, move |account| {
+            account.quota_messages = quota;
+            Ok(Box::new(move |transaction: &Transaction<'_>| {
+                transaction.execute(
+                    "UPDATE accounts SET quota_messages = ? WHERE id = ?",
+                    params![quota.map(stored), id],
+                )?;
+                Ok(())
+            }))
+        })
+        .await
+    }
+
+    /// Switches IMAP capabilities off and on for an account's next sessions. Which names there are is
+    /// not known here. What is in both lists is on.
+    ///
+    /// # Errors
+    /// `NoSuchAccount`, `Vault`.
+    pub async fn switch_capabilities(
+        self: &Arc<Self>,
+        id: AccountId,
+        off: Vec<String>,
+        on: Vec<String>,
+    ) -> Result<(), DirectoryError> {
+        self.alter(id, move |account| {
+            let mut names = std::mem::take(&mut account.disabled_capabilities);
+            names.extend(off);
+            names.retain(|name| !on.contains(name));
+            names.sort_unstable();
+            names.dedup();
+            account.disabled_capabilities.clone_from(&names);
+            Ok(Box::new(move |transaction: &Transaction<'_>| {
+                transaction.execute(
+                    "UPDATE accounts SET disabled_capabilities = ? WHERE id = ?",
+                    params![names.join(" "), id],
+                )?;
+                Ok(())
+            }))
+        })
+        .await
+    }
+
     /// Sets the owner's name.
     ///
     /// # Errors
@@ -199,8 +255,8 @@ fn insert(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<
     delete_removed(transaction)?;
     transaction.execute(
         "INSERT INTO accounts (seq, id, address, canonical, mode, state, epoch, data_key, sealing_public,
-             sealing_secret, quota, display_name, created_at, next_slot)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             sealing_secret, quota, quota_messages, display_name, created_at, next_slot)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         params![
             account.seq,
             account.id,
@@ -213,6 +269,7 @@ fn insert(transaction: &Transaction<'_>, account: &Account) -> rusqlite::Result<
             account.secrets.sealing_public,
             account.secrets.sealing_secret,
             account.quota.map(stored),
+            account.quota_messages.map(stored),
             account.display_name,
             account.created_at.as_microsecond(),
             account.next_slot,

@@ -200,6 +200,7 @@ mod tests {
             address: Mailbox::parse(address).unwrap(),
             keys: AccountKeys { mode: KeyMode::ServerHeld, secrets, slots: vec![slot] },
             quota: None,
+            quota_messages: None,
             display_name: None,
             created_at: Timestamp::UNIX_EPOCH,
         }

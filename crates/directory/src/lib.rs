@@ -29,6 +29,6 @@ pub use model::{
     Account, AccountState, Alias, AliasSource, Disabled, DkimAlgorithm, DkimKey, DkimPrivate,
     DkimState, Domain, KeyMode, NamedSlot,
 };
-pub use quota::{QuotaVerdict, quota_verdict};
+pub use quota::{Allowance, Holding, QuotaVerdict, quota_verdict};
 pub use resolve::{ROLES, Resolution, Target};
 pub use snapshot::Snapshot;

@@ -9,6 +9,8 @@ use letterlock_vault::{AccountId, Slot, WrappedSecrets};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::quota::Allowance;
+
 /// A domain of this server.
 #[derive(Clone, Debug)]
 pub struct Domain {
@@ -179,6 +181,10 @@ pub struct Account {
     pub slots: Vec<NamedSlot>,
     /// How many octets of mail it may hold, sealed mail included; `None` for no limit.
     pub quota: Option<u64>,
+    /// How many messages it may hold, sealed ones included; `None` for no limit.
+    pub quota_messages: Option<u64>,
+    /// IMAP capabilities that its sessions are not offered, as IMAP spells them, in alphabetical order.
+    pub disabled_capabilities: Vec<String>,
     /// The owner's name, for people to read.
     pub display_name: Option<String>,
     /// When it was made, to the microsecond.
@@ -190,6 +196,11 @@ pub struct Account {
 }
 
 impl Account {
+    /// How much it may hold.
+    pub fn allowance(&self) -> Allowance {
+        Allowance { octets: self.quota, messages: self.quota_messages }
+    }
+
     /// The slot of this id.
     pub fn slot(&self, id: u32) -> Option<&NamedSlot> {
         self.slots.iter().find(|named| named.slot.id == id)

@@ -29,28 +29,67 @@ pub enum QuotaVerdict {
     FullForLong,
 }
 
-/// Judges one message. `quota`, `used` and `incoming` are octets; `incoming` is what the sender declared, or 0.
-/// `full_since` is since when the account has been at or above its quota. A message that was not declared still needs
-/// one octet, so that a full mailbox takes nothing.
+/// How much an account may hold; `None` for no limit. Both limits hold at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Octets of mail.
+    pub octets: Option<u64>,
+    /// Messages.
+    pub messages: Option<u64>,
+}
+
+impl Allowance {
+    /// Whether that much is within both limits.
+    fn holds(self, held: Holding) -> bool {
+        self.octets.is_none_or(|limit| held.octets <= limit)
+            && self.messages.is_none_or(|limit| held.messages <= limit)
+    }
+
+    /// Whether nothing more fits.
+    fn is_used_up(self, held: Holding) -> bool {
+        self.octets.is_some_and(|limit| held.octets >= limit)
+            || self.messages.is_some_and(|limit| held.messages >= limit)
+    }
+}
+
+/// How much mail an account has, as last counted, and what came since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Octets of its messages.
+    pub octets: u64,
+    /// How many they are.
+    pub messages: u64,
+}
+
+impl Holding {
+    fn and_one_of(self, octets: u64) -> Holding {
+        Holding {
+            octets: self.octets.saturating_add(octets),
+            messages: self.messages.saturating_add(1),
+        }
+    }
+}
+
+/// Judges one message of `incoming` octets, as the sender declared, or 0. `full_since` is since when nothing more fits.
+/// A message that was not declared still needs one octet, so that a full mailbox takes nothing.
 pub fn quota_verdict(
-    quota: Option<u64>,
-    used: u64,
+    allowed: Allowance,
+    held: Holding,
     incoming: u64,
     full_since: Option<Timestamp>,
     now: Timestamp,
     patience: Duration,
 ) -> QuotaVerdict {
-    let Some(quota) = quota else { return QuotaVerdict::Room };
-    if used.saturating_add(incoming.max(1)) <= quota {
+    if allowed.holds(held.and_one_of(incoming.max(1))) {
         return QuotaVerdict::Room;
     }
     // Such a message would not even fit into an empty mailbox.
-    if incoming > quota {
+    if allowed.octets.is_some_and(|limit| incoming > limit) {
         return QuotaVerdict::FullForLong;
     }
     let patience = SignedDuration::try_from(patience).unwrap_or(SignedDuration::MAX);
     match full_since {
-        Some(since) if used >= quota && now.duration_since(since) >= patience => {
+        Some(since) if allowed.is_used_up(held) && now.duration_since(since) >= patience => {
             QuotaVerdict::FullForLong
         }
         _ => QuotaVerdict::Full,
@@ -60,8 +99,7 @@ pub fn quota_verdict(
 /// What is known of one account's use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Use {
-    /// Octets of its mail: as last counted, and what came since.
-    pub(crate) octets: u64,
+    pub(crate) held: Holding,
     /// Since when a verdict found it full.
     pub(crate) full_since: Option<Timestamp>,
 }
@@ -108,23 +146,28 @@ impl Ledger {
 impl Directory {
     /// Remembers a count of an account's mail, in its mailbox and in the queue together. Where there is room again, it
     /// is not full any more, whether a sender asks meanwhile or not.
-    pub fn note_usage(&self, account: AccountId, octets: u64) {
-        let quota = self.snapshot().account(account).and_then(|account| account.quota);
+    pub fn note_usage(&self, account: AccountId, held: Holding) {
+        let allowed = self.allowance(account);
         self.know(account, |known| {
-            known.octets = octets;
-            known.full_since =
-                known.full_since.filter(|_| quota.is_some_and(|quota| octets >= quota));
+            known.held = held;
+            known.full_since = known.full_since.filter(|_| allowed.is_used_up(held));
         });
     }
 
-    /// Adds a message that was accepted for an account.
+    /// Adds a message that was accepted for an account, with its octets.
     pub fn note_accepted(&self, account: AccountId, octets: u64) {
-        self.know(account, |known| known.octets = known.octets.saturating_add(octets));
+        self.know(account, |known| known.held = known.held.and_one_of(octets));
     }
 
-    /// How many octets of mail the account has; `None` if nothing was ever counted or accepted.
-    pub fn known_usage(&self, account: AccountId) -> Option<u64> {
-        self.ledger().entries().known.get(&account).map(|known| known.octets)
+    /// How much mail the account has; `None` if nothing was ever counted or accepted.
+    pub fn known_usage(&self, account: AccountId) -> Option<Holding> {
+        self.ledger().entries().known.get(&account).map(|known| known.held)
+    }
+
+    fn allowance(&self, account: AccountId) -> Allowance {
+        self.snapshot()
+            .account(account)
+            .map_or_else(Allowance::default, |account| account.allowance())
     }
 
     /// Judges a message of `incoming` octets (0 if the sender declared none) for an account, and remembers since when
@@ -136,13 +179,15 @@ impl Directory {
         now: Timestamp,
         patience: Duration,
     ) -> QuotaVerdict {
-        let Some(quota) = self.snapshot().account(account).and_then(|account| account.quota) else {
+        let allowed = self.allowance(account);
+        if allowed == Allowance::default() {
             return QuotaVerdict::Room;
-        };
+        }
         let known = self.ledger().change(account, |known| {
-            known.full_since = (known.octets >= quota).then(|| known.full_since.unwrap_or(now));
+            let full = allowed.is_used_up(known.held);
+            known.full_since = full.then(|| known.full_since.unwrap_or(now));
         });
-        quota_verdict(Some(quota), known.octets, incoming, known.full_since, now, patience)
+        quota_verdict(allowed, known.held, incoming, known.full_since, now, patience)
     }
 
     fn know(&self, account: AccountId, change: impl FnOnce(&mut Use)) {
@@ -178,12 +223,12 @@ impl Directory {
 fn store(transaction: &Transaction<'_>, rows: &[(AccountId, Use)]) -> rusqlite::Result<()> {
     // An account that was removed meanwhile gets no row again.
     let mut put = transaction.prepare_cached(
-        "INSERT OR REPLACE INTO usage (account, octets, full_since)
-         SELECT id, ?, ? FROM accounts WHERE id = ?",
+        "INSERT OR REPLACE INTO usage (account, octets, messages, full_since)
+         SELECT id, ?, ?, ? FROM accounts WHERE id = ?",
     )?;
     for (id, known) in rows {
         let since = known.full_since.map(Timestamp::as_microsecond);
-        put.execute(params![stored(known.octets), since, id])?;
+        put.execute(params![stored(known.held.octets), stored(known.held.messages), since, id])?;
     }
     Ok(())
 }
@@ -200,8 +245,10 @@ mod tests {
 
     #[test]
     fn a_full_mailbox_is_first_a_matter_of_time_and_then_final() {
-        let judge = |used, incoming, hour| {
-            quota_verdict(Some(100), used, incoming, Some(at(0)), at(hour), DAY)
+        let allowed = Allowance { octets: Some(100), messages: None };
+        let judge = |octets, incoming, hour| {
+            let held = Holding { octets, messages: 7 };
+            quota_verdict(allowed, held, incoming, Some(at(0)), at(hour), DAY)
         };
         assert_eq!(judge(99, 0, 1), QuotaVerdict::Room);
         assert_eq!(judge(99, 1, 1), QuotaVerdict::Room);
@@ -215,10 +262,27 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_counted_like_octets() {
+        let allowed = Allowance { octets: Some(100), messages: Some(3) };
+        let judge = |octets, messages, incoming, hour| {
+            let held = Holding { octets, messages };
+            quota_verdict(allowed, held, incoming, Some(at(0)), at(hour), DAY)
+        };
+        assert_eq!(judge(0, 2, 100, 99), QuotaVerdict::Room);
+        assert_eq!(judge(0, 3, 0, 23), QuotaVerdict::Full);
+        assert_eq!(judge(0, 3, 0, 24), QuotaVerdict::FullForLong);
+        assert_eq!(judge(100, 2, 0, 24), QuotaVerdict::FullForLong);
+        assert_eq!(judge(60, 2, 60, 24), QuotaVerdict::Full, "smaller ones fit");
+        assert_eq!(judge(0, u64::MAX, u64::MAX, 0), QuotaVerdict::FullForLong);
+    }
+
+    #[test]
     fn without_a_quota_there_is_always_room() {
-        let verdict = quota_verdict(None, u64::MAX, u64::MAX, Some(at(0)), at(99), DAY);
+        let much = Holding { octets: u64::MAX, messages: u64::MAX };
+        let verdict = quota_verdict(Allowance::default(), much, u64::MAX, Some(at(0)), at(99), DAY);
         assert_eq!(verdict, QuotaVerdict::Room);
-        let just_found = quota_verdict(Some(0), 0, 0, None, at(0), Duration::ZERO);
+        let nothing = Allowance { octets: Some(0), messages: None };
+        let just_found = quota_verdict(nothing, Holding::default(), 0, None, at(0), Duration::ZERO);
         assert_eq!(just_found, QuotaVerdict::Full);
     }
 }

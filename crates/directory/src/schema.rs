@@ -13,7 +13,7 @@ use crate::model::{
     Account, AccountState, Alias, AliasSource, DkimAlgorithm, DkimKey, DkimPrivate, DkimState,
     Domain, KeyMode, NamedSlot,
 };
-use crate::quota::Use;
+use crate::quota::{Holding, Use};
 use crate::snapshot::Snapshot;
 
 /// The state of an account whose keys are destroyed and whose row is about to go.
@@ -83,6 +83,11 @@ pub(crate) const SCHEMA: &[&str] = &[
         octets INTEGER NOT NULL,
         full_since INTEGER
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    ALTER TABLE accounts ADD COLUMN quota_messages INTEGER;
+    ALTER TABLE accounts ADD COLUMN disabled_capabilities TEXT NOT NULL DEFAULT '';
+    ALTER TABLE usage ADD COLUMN messages INTEGER NOT NULL DEFAULT 0;
 ",
 ];
 
@@ -178,7 +183,13 @@ fn account(row: &Row<'_>, id: AccountId, slots: Vec<NamedSlot>) -> Result<Accoun
             sealing_secret: row.get("sealing_secret")?,
         },
         slots,
-        quota: row.get::<_, Option<i64>>("quota")?.map(|octets| u64::try_from(octets).unwrap_or(0)),
+        quota: row.get::<_, Option<i64>>("quota")?.map(count),
+        quota_messages: row.get::<_, Option<i64>>("quota_messages")?.map(count),
+        disabled_capabilities: row
+            .get::<_, String>("disabled_capabilities")?
+            .split_ascii_whitespace()
+            .map(str::to_owned)
+            .collect(),
         display_name: row.get("display_name")?,
         created_at: time(row.get("created_at")?)?,
         seq: row.get("seq")?,
@@ -221,9 +232,10 @@ pub(crate) fn load_usage(
 ) -> Result<HashMap<AccountId, Use>, DirectoryError> {
     let mut usage = HashMap::new();
     each(connection, "SELECT * FROM usage", |row| {
-        let octets = u64::try_from(row.get::<_, i64>("octets")?).unwrap_or(0);
+        let held =
+            Holding { octets: count(row.get("octets")?), messages: count(row.get("messages")?) };
         let full_since = row.get::<_, Option<i64>>("full_since")?.map(time).transpose()?;
-        usage.insert(row.get("account")?, Use { octets, full_since });
+        usage.insert(row.get("account")?, Use { held, full_since });
         Ok(())
     })?;
     Ok(usage)
@@ -231,6 +243,11 @@ pub(crate) fn load_usage(
 
 fn time(micros: i64) -> Result<Timestamp, DirectoryError> {
     Timestamp::from_microsecond(micros).map_err(|error| DirectoryError::Row(error.to_string()))
+}
+
+/// The other way round from [`stored`].
+fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
 }
 
 /// Numbers of octets and counts as SQLite holds them.

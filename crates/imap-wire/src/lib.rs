@@ -1,8 +1,9 @@
 //! The wire of IMAP4rev2 (RFC 9051) and IMAP4rev1 (RFC 3501), without I/O.
 //!
-//! What it does: octets from a client become typed commands ([`reader`], [`command`]); typed results become octets
-//! ([`response`]); a stored message becomes ENVELOPE, BODY and BODYSTRUCTURE ([`structure`]), exact pieces of itself
-//! ([`section`]) and text for SEARCH ([`text`]); facts about messages become orders and threads ([`order`]).
+//! What it does: octets from a client become typed commands ([`reader`], [`command`]), and so do the URLs of messages
+//! ([`url`]); typed results become octets ([`response`]); a stored message becomes ENVELOPE, BODY and BODYSTRUCTURE
+//! ([`structure`]), exact pieces of itself ([`section`]) and text for SEARCH ([`text`]); facts about messages become orders
+//! and threads ([`order`]).
 //!
 //! What it does not do: no sockets, no clock, no storage, no session state. Which command is allowed when, which
 //! capabilities exist and what a mailbox holds is the business of its callers.
@@ -21,6 +22,7 @@ pub mod section;
 pub mod sequence;
 pub mod structure;
 pub mod text;
+pub mod url;
 pub mod window;
 
 pub use command::fetch::{FetchCommand, FetchItem, FetchModifiers};

@@ -18,6 +18,9 @@ pub enum SyntaxError {
     /// SEARCH names a character set that is not known: answer NO `[BADCHARSET]`.
     #[error("the character set is not supported")]
     Charset,
+    /// The same of a search that was to set `$`, which now is empty (RFC 9051 §6.4.4.1).
+    #[error("the character set is not supported")]
+    CharsetOfSaved,
 }
 
 pub(crate) type Scanned<T> = Result<T, SyntaxError>;
@@ -115,9 +118,14 @@ impl<'a> Scanner<'a> {
         self.expect(b' ', "a space is missing")
     }
 
+    /// Whether the command ends here.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.octets.len()
+    }
+
     /// The command ends here.
     pub(crate) fn finish(&self) -> Scanned<()> {
-        if self.at == self.octets.len() {
+        if self.is_at_end() {
             Ok(())
         } else {
             syntax("unexpected characters at the end of the command")

@@ -31,7 +31,8 @@ pub(crate) async fn run_quota(user: &User, command: QuotaCommand, out: &mut Vec<
             _ => Ok(Reply::no("There is no such quota root").with(Code::NonExistent)),
         },
         QuotaCommand::GetRoot(mailbox) => {
-            let name = existing(user, &mailbox).await?;
+            // RFC 9208 §4.1.2: the mailbox need not be there yet.
+            let name = user.mailbox_name(&mailbox)?;
             match resources(user).await? {
                 Some(resources) => {
                     quota_root(out, &name, user.form(), &[ROOT]);
@@ -44,10 +45,21 @@ pub(crate) async fn run_quota(user: &User, command: QuotaCommand, out: &mut Vec<
     }
 }
 
-async fn resources(user: &User) -> Result<Option<[QuotaResource; 1]>, Stop> {
-    let Some(limit) = user.mailbox().quota_limit() else { return Ok(None) };
-    let used = user.mailbox().usage().await?.div_ceil(UNIT);
-    Ok(Some([QuotaResource { name: "STORAGE", used, limit: limit / UNIT }]))
+/// What is limited (RFC 9208 §5); `None` without a limit.
+async fn resources(user: &User) -> Result<Option<Vec<QuotaResource>>, Stop> {
+    let (quota, offered) = (user.mailbox().quota(), user.capabilities());
+    let used = user.mailbox().usage().await?;
+    let storage = quota.octets.map(|limit| QuotaResource {
+        name: "STORAGE",
+        used: used.octets.div_ceil(UNIT),
+        limit: limit / UNIT,
+    });
+    let messages =
+        quota.messages.map(|limit| QuotaResource { name: "MESSAGE", used: used.messages, limit });
+    let storage = storage.filter(|_| offered.offers("QUOTA=RES-STORAGE"));
+    let messages = messages.filter(|_| offered.offers("QUOTA=RES-MESSAGE"));
+    let limited: Vec<QuotaResource> = storage.into_iter().chain(messages).collect();
+    Ok(Some(limited).filter(|limited| !limited.is_empty()))
 }
 
 /// The name of a mailbox that is there.

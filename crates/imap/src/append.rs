@@ -1,32 +1,33 @@
-//! APPEND (RFC 9051 §6.3.12), with several messages at once (RFC 3502), and REPLACE (RFC 8508).
+//! APPEND (RFC 9051 §6.3.12), with several messages at once (RFC 3502) or made of parts (RFC 4469), and REPLACE
+//! (RFC 8508).
+//!
+//! Messages go to the mailbox as they come, so that no large one is ever in memory whole; it keeps them apart until the
+//! last one is there. What can be refused is refused before a literal is asked for.
 
 use letterlock_imap_wire::response::{Status, continuation};
 use letterlock_imap_wire::sequence::{NumberSet, SequenceNumber};
 use letterlock_imap_wire::{AppendBegin, Code, Event, InternalDate, Replaced};
-use letterlock_mailbox::{Appended, Flags, NewMessage};
+use letterlock_mailbox::{Appended, Flags, Intake};
 
 use crate::carry::try_create;
+use crate::catenate;
 use crate::connection::Connection;
 use crate::flags;
+use crate::names::Did;
+use crate::news::after_command;
 use crate::outcome::{Ended, Outcome, Reply, Stop, settle};
-use crate::refresh::refresh;
-use crate::requires::refused_append;
+use crate::refresh::{refresh, tell_removed};
+use crate::requires::{refused_append, refused_text};
 use crate::resync::highest;
 use crate::select::Selected;
 use crate::session::{Allowed, Naming, State, User, refusal, uid_required};
 use crate::view::Removals;
+use crate::wire::PROGRESS;
 
-/// What the messages of one command may have together, in largest messages: they are in memory until the last one is
-/// there.
-const LARGEST_AT_ONCE: u64 = 2;
-/// What a message costs besides its octets, so that many small ones count, too.
-const EACH: u64 = 512;
-
-/// A message as far as it has come.
-struct Coming {
-    flags: Flags,
-    date: InternalDate,
-    octets: Vec<u8>,
+/// What came of a command: its messages, and the UID of the one that REPLACE takes away.
+struct Collected {
+    intake: Intake,
+    replaces: Option<u32>,
 }
 
 impl Connection<'_> {
@@ -40,19 +41,22 @@ impl Connection<'_> {
         let replaces = begin.replaces.is_some();
         let needed = if replaces { Allowed::WithMailbox } else { Allowed::AfterLogin };
         let outcome = match (refusal(needed, &state), &state) {
-            (None, State::Selected(user, selected)) if replaces => {
-                self.run_replace(user, selected, begin).await
+            (None, State::Selected(user, selected)) => {
+                self.run_append(user, Some(selected), begin).await
             }
-            (None, State::Authenticated(user) | State::Selected(user, _)) => {
-                self.run_append(user, begin).await
-            }
-            (reply, _) => {
-                self.wire.reader().refuse_append();
-                Err(reply.unwrap_or_else(|| Reply::bad("Log in first")).into())
-            }
+            (None, State::Authenticated(user)) => self.run_append(user, None, begin).await,
+            (reply, _) => Err(reply.unwrap_or_else(|| Reply::bad("Log in first")).into()),
         };
+        if outcome.is_err() {
+            // Nothing more of it is asked for; a large message is not sent for nothing.
+            self.wire.reader().refuse_append();
+        }
         let mut reply = settle(outcome)?;
+        Box::pin(after_command(&mut state, &reply, None, &mut self.wire)).await?;
         if let State::Selected(user, selected) = &mut state {
+            if replaces && reply.status == Status::Ok && user.notify.hearing().is_none() {
+                Box::pin(tell_removed(user, selected, &mut self.wire)).await?;
+            }
             refresh(user, selected, Removals::Told, false, &mut self.wire).await?;
             if replaces && reply.status == Status::Ok {
                 reply.code = highest(user, selected);
@@ -62,40 +66,31 @@ impl Connection<'_> {
         Ok(state)
     }
 
-    async fn run_append(&mut self, user: &User, begin: AppendBegin) -> Outcome {
-        let name = match target(user, &begin).await {
-            Ok(name) => name,
-            Err(stop) => {
-                // Before the literal is asked for: a large message is not sent for nothing.
-                self.wire.reader().refuse_append();
-                return Err(stop);
-            }
-        };
-        let messages = self.collect(user, begin).await?;
-        keep(user, &name, check(messages)?).await
+    async fn run_append(
+        &mut self,
+        user: &User,
+        selected: Option<&Selected>,
+        begin: AppendBegin,
+    ) -> Outcome {
+        let tag = begin.tag.clone();
+        let Collected { intake, replaces } = self.collect(user, selected, begin).await?;
+        let appended = self.wire.during(&tag, PROGRESS, intake.store()).await?;
+        let appended = appended.map_err(try_create)?;
+        match (replaces, selected) {
+            (Some(uid), Some(selected)) => self.take_away(user, selected, uid, appended).await,
+            _ => Ok(Reply::ok("Appended").with(append_uid(appended))),
+        }
     }
 
-    /// The new message comes before the old one goes, so that one of them is there whatever happens.
-    async fn run_replace(
+    /// REPLACE: the new message is there before the old one goes, so that one of them is there whatever happens.
+    async fn take_away(
         &mut self,
         user: &User,
         selected: &Selected,
-        begin: AppendBegin,
+        uid: u32,
+        appended: Appended,
     ) -> Outcome {
-        let checked = match replaced(user, selected, begin.replaces) {
-            Ok(uid) => target(user, &begin).await.map(|name| (uid, name)),
-            Err(reply) => Err(reply.into()),
-        };
-        let (uid, name) = match checked {
-            Ok(checked) => checked,
-            Err(stop) => {
-                self.wire.reader().refuse_append();
-                return Err(stop);
-            }
-        };
-        let messages = check(self.collect(user, begin).await?)?;
         let mailbox = user.mailbox();
-        let appended = mailbox.append(&name, messages).await.map_err(try_create)?;
         let old = NumberSet::from_ranges([(uid, uid)]);
         if let Err(error) = mailbox.remove(selected.folder, &old).await {
             // All or nothing, as far as storage still does anything.
@@ -106,43 +101,57 @@ impl Connection<'_> {
             return Err(error.into());
         }
         // RFC 8508 §3.5: the new UID is told before the old message goes.
-        Reply::ok("The new message is there")
-            .with(append_uid(appended))
-            .write(&mut self.wire.out, None);
+        let code = append_uid(appended);
+        self.wire.did = Did::filed(&code);
+        Reply::ok("The new message is there").with(code).write(&mut self.wire.out, None);
         Ok(Reply::ok("Replaced"))
     }
 
-    /// Reads messages until the command is complete. Whatever the reader refuses meanwhile is this command.
-    async fn collect(&mut self, user: &User, begin: AppendBegin) -> Result<Vec<Coming>, Stop> {
-        let mut room =
-            self.imap.limits.message_size.saturating_add(EACH).saturating_mul(LARGEST_AT_ONCE);
+    /// Takes messages until the command is complete. Whatever the reader refuses meanwhile is this command.
+    async fn collect(
+        &mut self,
+        user: &User,
+        selected: Option<&Selected>,
+        begin: AppendBegin,
+    ) -> Result<Collected, Stop> {
+        let replaces = match (begin.replaces, selected) {
+            (Some(named), Some(selected)) => Some(replaced(user, selected, named)?),
+            _ => None,
+        };
+        let name = user.mailbox_name(&begin.mailbox)?;
+        let mut intake = user.mailbox().intake(&name).await.map_err(try_create)?;
+        if let (Some(uid), Some(selected)) = (replaces, selected) {
+            // RFC 8508 §3.4: of the quota, only what is added in the end counts.
+            intake.instead_of(selected.folder, uid)?;
+        }
         let mut event = Event::AppendBegin(begin);
-        let (mut done, mut current) = (Vec::new(), None::<Coming>);
         loop {
             match event {
                 Event::AppendBegin(begin) => {
-                    let left = room.checked_sub(begin.size.saturating_add(EACH));
-                    let too_much = || Reply::no("Too much at once").with(Code::TooBig);
-                    let capabilities = &self.imap.capabilities;
-                    let begun = || match refused_append(&begin, capabilities) {
-                        Some(reply) => Err(reply),
-                        None => begun(&begin, user),
-                    };
-                    match left.ok_or_else(too_much).and_then(|left| Ok((left, begun()?))) {
-                        Ok((left, message)) => (room, current) = (left, Some(message)),
-                        Err(reply) => {
-                            self.wire.reader().refuse_append();
-                            return Err(reply.into());
-                        }
+                    if let Some(reply) = refused_append(&begin, user.capabilities()) {
+                        return Err(reply.into());
                     }
+                    let (flags, date) = begun(&begin, user)?;
+                    intake.begin(flags, date).await?;
+                    intake.announce(begin.size).await?;
                 }
-                Event::AppendChunk(octets) => {
-                    if let Some(message) = &mut current {
-                        message.octets.extend_from_slice(&octets);
+                Event::CatenateUrl(url) => {
+                    catenate::copy(user, selected, &self.imap.host, &url, &mut intake).await?;
+                }
+                Event::CatenateText { size, binary, utf8 } => {
+                    if let Some(reply) = refused_text(binary, utf8, user.capabilities()) {
+                        return Err(reply.into());
                     }
+                    check_utf8(utf8, user)?;
+                    intake.announce(size).await?;
                 }
-                Event::AppendEnd => done.extend(current.take()),
-                Event::AppendDone { .. } => return Ok(done),
+                Event::AppendChunk(octets) => intake.push(&octets).await?,
+                // An empty message takes the whole command back (RFC 3502 §3.1).
+                Event::AppendEnd if intake.end().await? == 0 => {
+                    return Err(Reply::no("Nothing was appended: a message is empty").into());
+                }
+                Event::AppendEnd => {}
+                Event::AppendDone { .. } => return Ok(Collected { intake, replaces }),
                 Event::Continue => continuation(&mut self.wire.out, "Ready for the message"),
                 Event::Bad { text, .. } => return Err(Reply::bad(text).into()),
                 Event::No { code, text, .. } => return Err(Reply::no(text).with(code).into()),
@@ -156,44 +165,28 @@ impl Connection<'_> {
     }
 }
 
-/// The target, if it is there.
-async fn target(user: &User, begin: &AppendBegin) -> Result<String, Stop> {
-    let name = user.mailbox_name(&begin.mailbox)?;
-    user.mailbox().status(&name).await.map_err(try_create)?;
-    Ok(name)
-}
-
-fn begun(begin: &AppendBegin, user: &User) -> Result<Coming, Reply> {
-    // RFC 6855 §4
-    if begin.utf8 && !user.accepts_utf8() {
-        return Err(Reply::bad("UTF8 needs ENABLE UTF8=ACCEPT"));
-    }
+/// Flags and date of a message. One with NUL is kept as it is: old mailboxes have such mail, and it has to be moved here
+/// whole. BODY[] gives it out as it came, since a literal counts its octets; strictly it would take BINARY[] and literal8
+/// (RFC 9051 §9, CHAR8).
+fn begun(begin: &AppendBegin, user: &User) -> Result<(Flags, InternalDate), Reply> {
+    check_utf8(begin.utf8, user)?;
     let flags =
         flags::from_wire(&begin.flags).ok_or_else(|| Reply::bad("There is no such system flag"))?;
     let date = begin.date.unwrap_or_else(|| InternalDate::utc(jiff::Timestamp::now()));
-    Ok(Coming { flags, date, octets: Vec::new() })
+    Ok((flags, date))
 }
 
-/// An empty message takes the whole command back (RFC 3502 §3.1). A message with NUL is kept as it is: old mailboxes
-/// have such mail, and it has to be moved here whole. BODY[] gives it out as it came, since a literal counts its octets;
-/// strictly it would take BINARY[] and literal8 (RFC 9051 §9, CHAR8).
-fn check(messages: Vec<Coming>) -> Result<Vec<NewMessage>, Reply> {
-    if messages.iter().any(|message| message.octets.is_empty()) {
-        return Err(Reply::no("Nothing was appended: a message is empty"));
+/// RFC 6855 §4
+fn check_utf8(utf8: bool, user: &User) -> Result<(), Reply> {
+    if utf8 && !user.accepts_utf8() {
+        return Err(Reply::bad("UTF8 needs ENABLE UTF8=ACCEPT"));
     }
-    let new = messages.into_iter().map(|message| NewMessage {
-        bytes: message.octets.into(),
-        flags: message.flags,
-        internal_date: message.date,
-    });
-    Ok(new.collect())
+    Ok(())
 }
 
 /// The UID of the message that REPLACE names.
-fn replaced(user: &User, selected: &Selected, named: Option<Replaced>) -> Result<u32, Reply> {
-    let Some(Replaced { uid, message }) = named else {
-        return Err(Reply::bad("A message to be replaced is missing"));
-    };
+fn replaced(user: &User, selected: &Selected, named: Replaced) -> Result<u32, Reply> {
+    let Replaced { uid, message } = named;
     if !uid && user.naming() == Naming::Uids {
         return Err(uid_required());
     }
@@ -214,9 +207,4 @@ fn replaced(user: &User, selected: &Selected, named: Option<Replaced>) -> Result
 fn append_uid(appended: Appended) -> Code {
     let uids: NumberSet = appended.uids.into_iter().collect();
     Code::AppendUid { uid_validity: appended.uid_validity, uids }
-}
-
-async fn keep(user: &User, name: &str, messages: Vec<NewMessage>) -> Outcome {
-    let appended = user.mailbox().append(name, messages).await.map_err(try_create)?;
-    Ok(Reply::ok("Appended").with(append_uid(appended)))
 }

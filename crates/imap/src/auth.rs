@@ -97,9 +97,12 @@ impl Connection<'_> {
         match self.session(claim).await {
             Ok(session) => {
                 self.wire.reader().set_limits(self.imap.later_limits());
-                let reply = Reply::ok("Logged in")
-                    .with(Code::Capability(self.imap.capabilities.after_login()));
-                Ok((State::Authenticated(User::new(session, self.imap.limits.message_size)), reply))
+                let capabilities =
+                    self.imap.capabilities_without(&session.account.disabled_capabilities);
+                let reply =
+                    Reply::ok("Logged in").with(Code::Capability(capabilities.after_login()));
+                let user = User::new(session, self.imap.limits.message_size, capabilities);
+                Ok((State::Authenticated(user), reply))
             }
             Err(Stop::Refuse(reply)) => Ok((State::NotAuthenticated, reply)),
             Err(Stop::End(ended)) => Err(ended),

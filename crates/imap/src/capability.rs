@@ -1,5 +1,5 @@
-//! What is advertised, by state. Each name stands here only if all of it works; what the configuration switches off vanishes,
-//! and so does what needs it.
+//! What is advertised, by state. Each name stands here only if all of it works; what is switched off, for all in the
+//! configuration or for one account, vanishes, and so does what needs it.
 
 use std::collections::BTreeSet;
 
@@ -48,6 +48,7 @@ const AFTER_LOGIN: &[&str] = &[
     "PARTIAL",
     "QUOTA",
     "QUOTA=RES-STORAGE",
+    "QUOTA=RES-MESSAGE",
     "ACL",
     "RIGHTS=texk",
     "LIST-MYRIGHTS",
@@ -61,14 +62,15 @@ const AFTER_LOGIN: &[&str] = &[
     "APPENDLIMIT",
     "INPROGRESS",
     "REPLACE",
+    "CATENATE",
     "SEARCH=FUZZY",
     "MULTISEARCH",
     "UIDONLY",
     "UNAUTHENTICATE",
+    "NOTIFY",
+    "CONTEXT=SEARCH",
+    "CONTEXT=SORT",
 ];
-
-/// Without these nobody could talk to the server at all.
-const INDISPENSABLE: &[&str] = &["IMAP4REV1", "LITERAL+"];
 
 /// What goes with another name that is switched off.
 const NEEDS: &[(&str, &str)] = &[
@@ -79,7 +81,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("PARTIAL", "ESEARCH"),
     ("MULTISEARCH", "ESEARCH"),
     ("QUOTA=RES-STORAGE", "QUOTA"),
-    ("QUOTA", "QUOTA=RES-STORAGE"),
+    ("QUOTA=RES-MESSAGE", "QUOTA"),
     ("RIGHTS=TEXK", "ACL"),
     ("LIST-MYRIGHTS", "ACL"),
     ("LIST-METADATA", "METADATA"),
@@ -90,7 +92,15 @@ const NEEDS: &[(&str, &str)] = &[
     ("UTF8=ACCEPT", "ENABLE"),
     ("QRESYNC", "ENABLE"),
     ("UIDONLY", "ENABLE"),
+    // RFC 5267 §4.1, §4.4: PARTIAL is part of both, and CANCELUPDATE.
+    ("CONTEXT=SEARCH", "ESEARCH"),
+    ("CONTEXT=SEARCH", "PARTIAL"),
+    ("CONTEXT=SORT", "ESORT"),
+    ("CONTEXT=SORT", "CONTEXT=SEARCH"),
 ];
+
+/// The resources that quotas are about.
+const RESOURCES: &[&str] = &["QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE"];
 
 /// What IMAP4rev2 contains (RFC 9051, Appendix E): without one of them it is not whole.
 const OF_REV2: &[&str] = &[
@@ -112,7 +122,7 @@ const OF_REV2: &[&str] = &[
 ];
 
 /// What this server offers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Capabilities {
     /// In upper case.
     off: BTreeSet<String>,
@@ -122,23 +132,22 @@ pub(crate) struct Capabilities {
 impl Capabilities {
     /// All but those that are switched off, with the largest message that APPEND takes.
     pub(crate) fn new(disabled: &[String], message_size: u64) -> Self {
-        let mut off: BTreeSet<String> =
-            disabled.iter().map(|name| name.to_ascii_uppercase()).collect();
-        for name in INDISPENSABLE {
-            if off.remove(*name) {
-                tracing::warn!(capability = name, "IMAP cannot do without this capability");
-            }
-        }
-        let known =
-            |name: &str| name == "SASL-IR" || all().any(|one| one.eq_ignore_ascii_case(name));
-        for name in off.iter().filter(|name| !known(name)) {
-            tracing::warn!(capability = name, "there is no such IMAP capability to switch off");
-        }
+        Self { off: BTreeSet::new(), message_size }.without(disabled)
+    }
+
+    /// What is left of these when more is switched off.
+    pub(crate) fn without(&self, disabled: &[String]) -> Self {
+        let Self { mut off, message_size } = self.clone();
+        off.extend(disabled.iter().map(|name| name.to_ascii_uppercase()));
         // Twice, since what is needed may itself need something.
         for _ in 0..2 {
             let lost = NEEDS.iter().filter(|(_, needed)| off.contains(*needed));
             let lost: Vec<String> = lost.map(|(name, _)| (*name).to_owned()).collect();
             off.extend(lost);
+            // RFC 9208 §3.1: QUOTA comes with at least one resource.
+            if RESOURCES.iter().all(|name| off.contains(*name)) {
+                off.insert("QUOTA".to_owned());
+            }
         }
         if OF_REV2.iter().any(|name| off.contains(*name)) {
             off.insert("IMAP4REV2".to_owned());
@@ -184,10 +193,6 @@ impl Capabilities {
     }
 }
 
-fn all() -> impl Iterator<Item = &'static str> {
-    ALWAYS.iter().chain(AFTER_LOGIN).copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,17 +233,46 @@ mod tests {
         let some = without(&["sort", "condstore", "appendlimit"]);
         assert!(!has(&some, "SORT") && !has(&some, "ESORT") && !has(&some, "QRESYNC"));
         assert!(!has(&some, "APPENDLIMIT") && has(&some, "IMAP4rev2"));
-        let rev1 = without(&["LIST-EXTENDED", "IMAP4rev1", "NONSENSE"]);
+        let rev1 = without(&["LIST-EXTENDED"]);
         assert!(
             !has(&rev1, "LIST-METADATA") && !has(&rev1, "IMAP4rev2") && has(&rev1, "IMAP4rev1")
         );
     }
 
     #[test]
+    fn an_account_has_less_than_all() {
+        let all = without(&["SORT"]);
+        let ann = all.without(&["NAMESPACE".to_owned(), "RIGHTS=texk".to_owned()]);
+        assert!(all.offers("NAMESPACE") && all.offers("IMAP4REV2"));
+        for name in ["SORT", "ESORT", "NAMESPACE", "IMAP4REV2", "RIGHTS=TEXK"] {
+            assert!(!ann.offers(name), "{name}");
+        }
+        assert!(ann.offers("ACL") && ann.offers("IDLE"));
+    }
+
+    #[test]
+    fn quota_stays_while_there_is_something_to_limit() {
+        let messages = without(&["QUOTA=RES-STORAGE"]);
+        assert!(messages.offers("QUOTA") && messages.offers("QUOTA=RES-MESSAGE"));
+        let none = messages.without(&["QUOTA=RES-MESSAGE".to_owned()]);
+        assert!(!none.offers("QUOTA"));
+        assert!(!without(&["QUOTA"]).offers("QUOTA=RES-MESSAGE"));
+    }
+
+    /// What an operator can switch off is what there is.
+    #[test]
+    fn every_capability_can_be_switched_off_by_name() {
+        let all: BTreeSet<&str> = ALWAYS.iter().chain(AFTER_LOGIN).copied().collect();
+        let named: BTreeSet<&str> = letterlock_config::IMAP_CAPABILITIES.iter().copied().collect();
+        let fixed: Vec<&&str> = all.difference(&named).collect();
+        assert_eq!(fixed, [&"IMAP4rev1", &"LITERAL+"]);
+        assert_eq!(named.difference(&all).collect::<Vec<_>>(), [&"SASL-IR"]);
+    }
+
+    #[test]
     fn every_dependency_is_a_name() {
-        let known =
-            |name: &str| name == "SASL-IR" || all().any(|one| one.eq_ignore_ascii_case(name));
+        let known = |name: &str| letterlock_config::imap_capability(name).is_ok();
         assert!(NEEDS.iter().all(|(name, needed)| known(name) && known(needed)));
-        assert!(OF_REV2.iter().all(|name| known(name)));
+        assert!(OF_REV2.iter().chain(RESOURCES).all(|name| known(name)));
     }
 }

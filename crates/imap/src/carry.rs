@@ -6,8 +6,8 @@ use letterlock_imap_wire::sequence::{NumberSet, SequenceSet};
 use letterlock_mailbox::{Copied, MailboxError};
 
 use crate::fetch::no_such_number;
+use crate::names::Did;
 use crate::outcome::{Outcome, Reply, Stop};
-use crate::resync::highest_after_close;
 use crate::select::Selected;
 use crate::session::User;
 use crate::wire::{PROGRESS, Wire};
@@ -38,6 +38,7 @@ pub(crate) async fn move_(
     let moving = user.mailbox().move_(selected.folder, &ranges, &to);
     let moved = wire.during(tag, PROGRESS, moving).await?.map_err(try_create)?;
     if let Some(code) = copy_uid(&moved) {
+        wire.did = Did::filed(&code);
         Reply::ok("Moved").with(code).write(&mut wire.out, None);
     }
     Ok(answer(selected, command, &ranges, &moved, "Done"))
@@ -100,19 +101,20 @@ pub(crate) async fn expunge(
     Ok(Reply::ok("Expunged"))
 }
 
-/// CLOSE: removes what is marked, without a word. After EXAMINE it removes nothing.
-pub(crate) async fn close(user: &User, selected: &Selected) -> Outcome {
+/// CLOSE: removes what is marked, without a word. After EXAMINE it removes nothing. The new sequence is not told either: a
+/// client would believe that it knows what others did before (RFC 7162 §3.2.8).
+pub(crate) async fn close(user: &User, selected: &Selected, wire: &mut Wire) -> Outcome {
     let reply = Reply::ok("Mailbox is closed");
     if selected.is_read_only() {
         return Ok(reply);
     }
-    let removed = match user.mailbox().expunge(selected.folder, None).await {
-        Ok(removed) => removed,
-        Err(MailboxError::NoSuchFolder) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(match highest_after_close(user, selected, &removed).await {
-        Some(code) => reply.with(code),
-        None => reply,
-    })
+    match user.mailbox().expunge(selected.folder, None).await {
+        Ok(removed) => {
+            let removed = removed.into_iter().collect();
+            wire.did = Some(Box::new(Did::Removed(selected.uid_validity, removed)));
+            Ok(reply)
+        }
+        Err(MailboxError::NoSuchFolder) => Ok(reply),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -1,26 +1,26 @@
 //! One connection from greeting to end: waiting for commands, running them, answering them in order.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use letterlock_imap_wire::command::SelectCommand;
 use letterlock_imap_wire::response::{Status, capability, continuation, id};
-use letterlock_imap_wire::{Code, Command, Event, Tagged};
+use letterlock_imap_wire::{Code, Command, Event, NumberSet, Tagged};
 use letterlock_login::sasl::Ground;
 use letterlock_mailbox::SelectMode;
 use letterlock_net::Shutdown;
 use tokio::time::{Instant, sleep_until};
 
-use crate::capability::Security;
+use crate::capability::{Capabilities, Security};
 use crate::enable::enable;
-use crate::outcome::{Ended, LOCKED, Outcome, Reply, Stop, settle};
-use crate::refresh::refresh;
+use crate::names::Own;
+use crate::news::after_command;
+use crate::notify::Notify;
+use crate::outcome::{Ended, LOCKED, Outcome, Reply, settle};
+use crate::refresh::{refresh, tell_removed};
 use crate::requires::refused;
-use crate::select::{Selected, select};
+use crate::select::{Selected, closed};
 use crate::serve::Imap;
-use crate::session::{
-    Resync, State, User, allowed, enables, numbers_refused, refusal, removals, speaks_uids,
-};
+use crate::session::{State, User, allowed, numbers_refused, refusal, removals, speaks_uids};
 use crate::wire::{PROGRESS, Wire};
 use crate::{account, carry, fetch, folders, list, metadata, multi, resync, search, sort, store};
 
@@ -101,10 +101,14 @@ impl<'a> Connection<'a> {
         }
     }
 
-    async fn step(&mut self, state: State) -> Result<State, Ended> {
-        let event = self.next(state.user()).await?;
+    async fn step(&mut self, mut state: State) -> Result<State, Ended> {
+        let event = match state.user().is_some_and(listens) {
+            true => Box::pin(self.next_or_news(&mut state)).await?,
+            false => self.next(state.user()).await?,
+        };
         match event {
-            Event::Command(tagged) => self.command(state, tagged).await,
+            // Boxed, so that a session which waits carries nothing of it.
+            Event::Command(tagged) => Box::pin(self.command(state, tagged)).await,
             Event::AppendBegin(begin) => Box::pin(self.append(state, begin)).await,
             Event::Fatal { text } => Err(Ended::Bye(text.into())),
             Event::Continue => {
@@ -114,12 +118,19 @@ impl<'a> Connection<'a> {
             Event::Bad { tag, text } => {
                 self.complete(&state, tag.as_deref(), &Reply::bad(text)).map(|()| state)
             }
-            Event::No { tag, code, text } => {
+            Event::No { tag, code, text, clears_saved } => {
+                if let State::Selected(_, selected) = &mut state
+                    && clears_saved
+                {
+                    selected.view.save(NumberSet::new());
+                }
                 self.complete(&state, Some(&tag), &Reply::no(text).with(code)).map(|()| state)
             }
             // These follow only what asks for them, and whoever asks takes them.
             Event::Line(_)
             | Event::AppendChunk(_)
+            | Event::CatenateUrl(_)
+            | Event::CatenateText { .. }
             | Event::AppendEnd
             | Event::AppendDone { .. } => Ok(state),
         }
@@ -140,10 +151,7 @@ impl<'a> Connection<'a> {
         deadline: Instant,
     ) -> Result<Event, Ended> {
         loop {
-            if self.shutdown.is_draining() {
-                return Err(Ended::Bye("The server is shutting down".into()));
-            }
-            if let Some(event) = self.wire.event() {
+            if let Some(event) = self.ready()? {
                 return Ok(event);
             }
             self.wire.flush().await?;
@@ -154,6 +162,14 @@ impl<'a> Connection<'a> {
                 read = self.wire.fill() => if read? == 0 { return Err(Ended::Gone) },
                 () = sleep_until(deadline) => return Err(Ended::Bye("You were silent for too long".into())),
             }
+        }
+    }
+
+    /// What the client did already.
+    pub(crate) fn ready(&mut self) -> Result<Option<Event>, Ended> {
+        match self.shutdown.is_draining() {
+            true => Err(Ended::Bye("The server is shutting down".into())),
+            false => Ok(self.wire.event()),
         }
     }
 
@@ -181,7 +197,7 @@ impl<'a> Connection<'a> {
         let Tagged { tag, command } = tagged;
         let refusal = refusal(allowed(&command), &state);
         let refusal = refusal
-            .or_else(|| refused(&command, &self.imap.capabilities))
+            .or_else(|| refused(&command, self.offered(state.user())))
             .or_else(|| numbers_refused(&command, state.user()));
         if let Some(reply) = refusal {
             self.complete(&state, Some(&tag), &reply)?;
@@ -191,11 +207,16 @@ impl<'a> Connection<'a> {
         let expunges =
             matches!(command, Command::Expunge | Command::UidExpunge(_) | Command::Move(_));
         let compresses = matches!(command, Command::Compress(_));
+        let own = state.user().filter(|user| listens(user)).map(|user| Own::of(user, &command));
         let mut state = state;
-        resync::enable(&mut state, enables(&command), &mut self.wire.out);
+        resync::enable(&mut state, resync::enables(&command), &mut self.wire.out);
         let (mut state, mut reply) = self.perform(state, &tag, command).await?;
+        Box::pin(after_command(&mut state, &reply, own, &mut self.wire)).await?;
         if let State::Selected(user, selected) = &mut state {
             let before = selected.view.modseq();
+            if expunges && user.notify.hearing().is_none() {
+                Box::pin(tell_removed(user, selected, &mut self.wire)).await?;
+            }
             refresh(user, selected, removals, uids, &mut self.wire).await?;
             if expunges && reply.status == Status::Ok && selected.view.modseq() > before {
                 reply.code = reply.code.or_else(|| resync::highest(user, selected));
@@ -207,6 +228,9 @@ impl<'a> Connection<'a> {
         self.complete(&state, Some(&tag), &reply)?;
         if compresses && reply.status == Status::Ok {
             self.wire.compress().await?;
+        }
+        if matches!(state, State::NotAuthenticated) && self.wire.is_compressed() {
+            Box::pin(self.wire.decompress()).await?;
         }
         Ok(state)
     }
@@ -225,11 +249,8 @@ impl<'a> Connection<'a> {
     }
 
     /// UNAUTHENTICATE (RFC 8437 §3): all that the login brought goes, and what was selected, without expunging; TLS stays.
-    /// Compression cannot be taken back, and what one user's mail left in it must not serve the next one.
+    /// Compression ends after the answer: what one user's mail left in it must not serve the next one.
     fn unauthenticate(&mut self, user: User, selected: Option<Box<Selected>>) -> (State, Reply) {
-        if self.wire.is_compressed() {
-            return (stay(user, selected), Reply::bad("Not while DEFLATE is active"));
-        }
         drop((user, selected));
         self.wire.reader().set_limits(self.imap.first_limits());
         self.login_by = Instant::now() + self.imap.limits.login_timeout;
@@ -275,9 +296,14 @@ impl<'a> Connection<'a> {
         }
     }
 
+    /// What this client may use.
+    pub(crate) fn offered<'s>(&'s self, user: Option<&'s User>) -> &'s Capabilities {
+        user.map_or(&self.imap.capabilities, |user| user.capabilities())
+    }
+
     fn capabilities(&self, state: &State) -> Vec<String> {
         match state.user() {
-            Some(_) => self.imap.capabilities.after_login(),
+            Some(user) => user.capabilities().after_login(),
             None => self.imap.capabilities.before_login(self.security(), &self.ground()),
         }
     }
@@ -297,16 +323,27 @@ impl<'a> Connection<'a> {
             (Command::Examine(command), selected) => {
                 Box::pin(self.reselect(user, selected, &command, SelectMode::ReadOnly)).await
             }
-            (Command::Unselect, Some(_)) => {
-                Ok((State::Authenticated(user), Reply::ok("Mailbox is closed")))
+            (Command::Unselect, Some(selected)) => {
+                Ok((leave(user, &selected), Reply::ok("Mailbox is closed")))
             }
             (Command::Close, Some(selected)) => {
-                let reply = settle(carry::close(&user, &selected).await)?;
-                Ok((State::Authenticated(user), reply))
+                let reply = settle(carry::close(&user, &selected, &mut self.wire).await)?;
+                Ok((leave(user, &selected), reply))
+            }
+            (Command::CancelUpdate(tags), Some(mut selected)) => {
+                let reply = selected.contexts.cancel(&tags);
+                Ok((State::Selected(user, selected), reply))
+            }
+            (Command::Notify(command), mut selected) => {
+                let mut user = user;
+                let notifying = Box::pin(self.notify(&mut user, selected.as_deref_mut(), command));
+                let reply = settle(notifying.await)?;
+                Ok((stay(user, selected), reply))
             }
             (Command::Enable(names), selected) => {
+                let capabilities = Arc::clone(user.capabilities());
                 let mut state = stay(user, selected);
-                enable(&mut state, &names, &self.imap.capabilities, &mut self.wire.out);
+                enable(&mut state, &names, &capabilities, &mut self.wire.out);
                 Ok((state, Reply::ok("Enabled")))
             }
             (Command::Unauthenticate, selected) => Ok(self.unauthenticate(user, selected)),
@@ -326,7 +363,9 @@ impl<'a> Connection<'a> {
                 Ok((stay(user, selected), reply))
             }
             (Command::Idle, mut selected) => {
-                let reply = settle(Box::pin(self.idle(&user, selected.as_deref_mut())).await)?;
+                let mut user = user;
+                let idling = Box::pin(self.idle(&mut user, selected.as_deref_mut()));
+                let reply = settle(idling.await)?;
                 Ok((stay(user, selected), reply))
             }
             (command, mut selected) => {
@@ -334,28 +373,6 @@ impl<'a> Connection<'a> {
                 let reply = settle(outcome)?;
                 Ok((stay(user, selected), reply))
             }
-        }
-    }
-
-    /// SELECT closes what was open, even if it fails itself (RFC 9051 §6.3.2).
-    async fn reselect(
-        &mut self,
-        user: User,
-        before: Option<Box<Selected>>,
-        command: &SelectCommand,
-        mode: SelectMode,
-    ) -> Result<(State, Reply), Ended> {
-        if command.qresync.is_some() && user.resync() < Resync::Qresync {
-            return Ok((stay(user, before), Reply::bad("QRESYNC needs ENABLE QRESYNC")));
-        }
-        if before.is_some() {
-            closed(&mut self.wire.out);
-        }
-        drop(before);
-        match select(&user, command, mode, &mut self.wire).await {
-            Ok((selected, reply)) => Ok((State::Selected(user, selected), reply)),
-            Err(Stop::Refuse(reply)) => Ok((State::Authenticated(user), reply)),
-            Err(Stop::End(ended)) => Err(ended),
         }
     }
 
@@ -422,16 +439,23 @@ impl<'a> Connection<'a> {
     }
 }
 
-fn stay(user: User, selected: Option<Box<Selected>>) -> State {
+/// Whether the client hears of events at any time.
+fn listens(user: &User) -> bool {
+    matches!(user.notify, Notify::Set(_))
+}
+
+/// The session goes on without a mailbox.
+fn leave(mut user: User, selected: &Selected) -> State {
+    user.notify.left(selected);
+    State::Authenticated(user)
+}
+
+/// The session goes on with the mailbox, or without one.
+pub(crate) fn stay(user: User, selected: Option<Box<Selected>>) -> State {
     match selected {
         Some(selected) => State::Selected(user, selected),
         None => State::Authenticated(user),
     }
-}
-
-/// RFC 9051 §7.1, CLOSED: what follows is about another mailbox, or none.
-fn closed(out: &mut Vec<u8>) {
-    Reply::ok(Cow::Borrowed("The mailbox was closed")).with(Code::Closed).write(out, None);
 }
 
 /// Resolves when the user's account is locked; never without a user.

@@ -3,6 +3,9 @@
 //! What the client sends is inflated in pieces of at most the caller's buffer, so that a small packet which stands for very
 //! much never becomes it at once. What is sent is deflated from one flush to the next with a dictionary of its own: between
 //! answers a session keeps the client's window of 32 KiB and nothing for its own output.
+//!
+//! After UNAUTHENTICATE a client goes on uncompressed, perhaps in the same packet (RFC 8437 §4.1). So nothing is inflated
+//! beyond a flush before what came up to there was run: [`Deflate::rest`] then gives the rest as it came.
 
 use std::io;
 
@@ -11,9 +14,16 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 /// How much room is made for output at a time.
 const ROOM: usize = 8 * 1024;
 
+/// What a flush of the client's ends with: an empty stored block (RFC 1951 §3.2.4).
+const FLUSHED: u32 = 0x0000_ffff;
+
 /// Both directions of a connection that is compressed.
 pub(crate) struct Deflate {
     inflate: Decompress,
+    /// The last four octets that were inflated.
+    tail: u32,
+    /// The client ended its stream.
+    ended: bool,
     /// What was received and is not inflated yet.
     pending: Vec<u8>,
     /// How much of `pending` is done.
@@ -29,6 +39,8 @@ impl Deflate {
     pub(crate) fn new() -> Self {
         Self {
             inflate: Decompress::new(false),
+            tail: 0,
+            ended: false,
             pending: Vec::new(),
             done: 0,
             more: false,
@@ -38,7 +50,12 @@ impl Deflate {
 
     /// Whether [`Self::read`] can give anything without more input.
     pub(crate) fn has_input(&self) -> bool {
-        self.more || self.done < self.pending.len()
+        self.ended || self.more || self.done < self.pending.len()
+    }
+
+    /// Whether the client's stream may end here: all of it was read, up to a flush or its proper end.
+    pub(crate) fn is_at_end(&self) -> bool {
+        !self.more && (self.ended || self.tail == FLUSHED)
     }
 
     /// Takes what the client sent. To be called when there is no input left.
@@ -50,27 +67,54 @@ impl Deflate {
 
     /// Inflates into `space`; answers how many octets. 0 says that more input is needed.
     pub(crate) fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        if self.ended {
+            // There is nothing left to talk with.
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
         let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
+        let piece = &self.pending[self.done..self.next_flush()];
         let status = self
             .inflate
-            .decompress(&self.pending[self.done..], space, FlushDecompress::Sync)
+            .decompress(piece, space, FlushDecompress::Sync)
             .map_err(io::Error::other)?;
         let taken = (self.inflate.total_in() - before_in) as usize;
         let given = (self.inflate.total_out() - before_out) as usize;
+        if taken == 0 && given == 0 && !piece.is_empty() && status != Status::StreamEnd {
+            return Err(io::Error::other("the compressed data is malformed"));
+        }
+        self.tail = piece[..taken].iter().fold(self.tail, |tail, octet| shifted(tail, *octet));
         self.done += taken;
         self.more = given == space.len();
         if status == Status::StreamEnd {
-            // The client ended its stream: there is nothing left to talk with.
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if taken == 0 && given == 0 && self.done < self.pending.len() {
-            return Err(io::Error::other("the compressed data is malformed"));
+            (self.ended, self.more) = (true, false);
         }
         if self.done == self.pending.len() && !self.more {
             // An idle session keeps no buffer.
             (self.pending, self.done) = (Vec::new(), 0);
         }
         Ok(given)
+    }
+
+    /// Up to where `pending` may be inflated now: the next flush, or the end.
+    fn next_flush(&self) -> usize {
+        let mut tail = self.tail;
+        let ends = self.pending[self.done..].iter().position(|octet| {
+            tail = shifted(tail, *octet);
+            tail == FLUSHED
+        });
+        ends.map_or(self.pending.len(), |at| self.done + at + 1)
+    }
+
+    /// What the client sent after its stream, if that [ends here](Self::is_at_end).
+    pub(crate) fn rest(&mut self) -> Option<Vec<u8>> {
+        if !self.is_at_end() {
+            return None;
+        }
+        let rest = self.pending.split_off(self.done.min(self.pending.len()));
+        // A client may end its stream after a flush, which says no more.
+        let bare =
+            if self.ended { None } else { rest.strip_prefix(&EMPTY_END).map(<[u8]>::to_vec) };
+        Some(bare.unwrap_or(rest))
     }
 
     /// Deflates octets; some of it appears only with [`Self::flush`].
@@ -105,10 +149,60 @@ impl Deflate {
     }
 }
 
+fn shifted(tail: u32, octet: u8) -> u32 {
+    tail << 8 | u32::from(octet)
+}
+
+/// The end of a stream that has nothing more: a final block of fixed codes that is empty.
+const EMPTY_END: [u8; 2] = [3, 0];
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// What a receiver makes of a stream, line by line, until one that is `end`, and what is left then.
+    fn rest_after(octets: &[u8], packet: usize, end: &[u8]) -> Option<Vec<u8>> {
+        let mut receiver = Deflate::new();
+        let (mut text, mut space) = (Vec::new(), vec![0; 4096]);
+        for packet in octets.chunks(packet) {
+            receiver.receive(packet);
+            while receiver.has_input() {
+                let count = receiver.read(&mut space).unwrap();
+                text.extend_from_slice(&space[..count]);
+                if text.ends_with(end) && receiver.is_at_end() {
+                    return receiver.rest();
+                }
+            }
+        }
+        receiver.rest()
+    }
+
+    #[test]
+    fn what_follows_a_stream_is_left_as_it_came() {
+        let packed = |flush| {
+            let mut deflate = Compress::new(Compression::default(), false);
+            let mut out = Vec::with_capacity(4096);
+            let text = b"a NOOP\r\nb UNAUTHENTICATE\r\n";
+            deflate.compress_vec(text, &mut out, flush).unwrap();
+            out
+        };
+        let end = b"UNAUTHENTICATE\r\n";
+        for flush in [FlushCompress::Sync, FlushCompress::Full, FlushCompress::Finish] {
+            let mut octets = packed(flush);
+            assert_eq!(rest_after(&octets, 4096, end).unwrap(), b"");
+            octets.extend_from_slice(b"c LOGIN ann x\r\n");
+            assert_eq!(rest_after(&octets, 4096, end).unwrap(), b"c LOGIN ann x\r\n");
+            assert!(rest_after(&octets, 1, end).is_some());
+        }
+        let mut ended = packed(FlushCompress::Sync);
+        ended.extend_from_slice(&EMPTY_END);
+        ended.extend_from_slice(b"c");
+        assert_eq!(rest_after(&ended, 4096, end).unwrap(), b"c");
+        // The flush itself is still to come.
+        let cut = packed(FlushCompress::Sync);
+        assert_eq!(rest_after(&cut[..cut.len() - 2], 4096, end), None);
+    }
 
     /// All that a receiver with such a buffer makes of the octets.
     fn inflated(octets: &[u8], packet: usize, buffer: usize) -> io::Result<Vec<u8>> {
@@ -147,6 +241,7 @@ mod tests {
         assert!(inflated(&[0xff; 40], 40, 100).is_err());
         // The end of a stream is the end of the session.
         assert!(inflated(&[3, 0], 2, 100).is_err());
+        assert!(inflated(&[3, 0, b'a'], 3, 100).is_err());
     }
 
     proptest! {

@@ -1,13 +1,13 @@
 //! FETCH and UID FETCH (RFC 9051 §6.4.5): rows in batches, bodies one at a time, ascending, as fast as the client reads.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use letterlock_imap_wire::response::vanished;
-use letterlock_imap_wire::{Code, FetchCommand, Window};
+use letterlock_imap_wire::{Code, FetchCommand, FetchItem, Window};
 use letterlock_mailbox::{
-    BodyReader, Columns, FlagChange, FlagOperation, FlagRow, Flags, MailboxError, ModSeq, Row,
-    SystemFlags, UidRanges,
+    BodyReader, FlagChange, FlagOperation, FlagRow, Flags, MailboxError, ModSeq, Row, SystemFlags,
+    UidRanges,
 };
 
 use crate::flags;
@@ -25,7 +25,7 @@ const ROWS_WITH_BODIES: usize = 50;
 
 /// How far a FETCH came.
 #[derive(Default)]
-struct Progress {
+pub(crate) struct Progress {
     written: usize,
     /// The first thing that went wrong with a single message; the others are answered all the same.
     trouble: Option<Reply>,
@@ -50,12 +50,14 @@ pub(crate) async fn fetch(
     wire: &mut Wire,
 ) -> Outcome {
     let since = command.modifiers.changed_since.map(ModSeq);
-    // UIDFETCH begins with it.
-    let tells_uid = command.uid && user.naming() == Naming::Any;
+    // Where `\Seen` may be set unasked, the UID comes with it (RFC 7162 §3.2.4). UIDFETCH begins with it.
+    let unasked =
+        user.resync() >= Resync::Condstore && command.items.iter().any(FetchItem::sets_seen);
+    let tells_uid = (command.uid || unasked) && user.naming() == Naming::Any;
     let plan = Plan::new(&command.items, tells_uid, since.is_some());
     let ranges = selected.view.resolve(&command.set, command.uid).map_err(|_| no_such_number())?;
     let ranges = match command.modifiers.partial {
-        Some(window) => windowed(user, selected, command, &ranges, window).await?,
+        Some(window) => windowed(selected, command, &ranges, window)?,
         None => ranges,
     };
     let wanted = selected.view.count_in(&ranges);
@@ -65,19 +67,30 @@ pub(crate) async fn fetch(
         tell_vanished(user, selected, command, wire).await?;
     }
     // Without any message there is nothing to ask for.
-    let mut next = (wanted > 0).then_some(0);
-    while let Some(after) = next {
-        let (mailbox, folder) = (user.mailbox(), selected.folder);
-        let rows = match since {
-            Some(since) => {
-                mailbox
-                    .rows_changed_since(folder, &ranges, plan.columns, since, after, size)
-                    .await?
+    let (folder, columns) = (selected.folder, plan.columns);
+    let rows = |after| {
+        let (mailbox, ranges) = (user.mailbox(), &ranges);
+        async move {
+            match since {
+                Some(since) => {
+                    mailbox.rows_changed_since(folder, ranges, columns, since, after, size).await
+                }
+                None => mailbox.rows(folder, ranges, columns, after, size).await,
             }
-            None => mailbox.rows(folder, &ranges, plan.columns, after, size).await?,
-        };
-        write_batch(user, selected, &plan, &rows, wire, &mut progress).await?;
-        next = rows.last().map(|row| row.uid).filter(|uid| ranges.last() > Some(*uid));
+        }
+    };
+    let mut batch = match wanted {
+        0 => Vec::new(),
+        _ => rows(0).await?,
+    };
+    while let Some(last) = batch.last().map(|row| row.uid) {
+        let more = ranges.last() > Some(last);
+        // The next rows are read while these are written.
+        let next = async { if more { rows(last).await } else { Ok(Vec::new()) } };
+        let written = write_batch(user, selected, &plan, &batch, wire, &mut progress);
+        let (next, written) = tokio::join!(next, written);
+        written?;
+        batch = next?;
     }
     if let Some(trouble) = progress.trouble {
         return Ok(trouble);
@@ -88,9 +101,9 @@ pub(crate) async fn fetch(
     Ok(Reply::ok("Fetched"))
 }
 
-/// The PARTIAL modifier (RFC 9394 §3.2): of the messages that the command would answer, those in the window.
-async fn windowed(
-    user: &User,
+/// The PARTIAL modifier (RFC 9394 §3.3): of the messages in the set, those in the window. CHANGEDSINCE then chooses among
+/// these (§3.4).
+fn windowed(
     selected: &Selected,
     command: &FetchCommand,
     ranges: &UidRanges,
@@ -99,23 +112,7 @@ async fn windowed(
     if !command.uid {
         return Err(Reply::bad("PARTIAL needs UID FETCH").into());
     }
-    let Some(since) = command.modifiers.changed_since.map(ModSeq) else {
-        let uids: Vec<u32> = selected.view.uids_in(ranges);
-        return Ok(window.of(&uids).iter().copied().collect());
-    };
-    let (mut uids, mut after) = (Vec::new(), 0);
-    loop {
-        let (mailbox, folder) = (user.mailbox(), selected.folder);
-        let rows = mailbox
-            .rows_changed_since(folder, ranges, Columns::default(), since, after, ROWS)
-            .await?;
-        uids.extend(rows.iter().map(|row| row.uid));
-        match rows.last() {
-            Some(last) if rows.len() == ROWS => after = last.uid,
-            _ => break,
-        }
-    }
-    uids.retain(|uid| selected.view.number_of(*uid).is_some());
+    let uids: Vec<u32> = selected.view.uids_in(ranges);
     Ok(window.of(&uids).iter().copied().collect())
 }
 
@@ -149,7 +146,7 @@ pub(crate) fn no_such_number() -> Stop {
     Reply::bad("There is no message of that number").into()
 }
 
-async fn write_batch(
+pub(crate) async fn write_batch(
     user: &User,
     selected: &mut Selected,
     plan: &Plan,
@@ -162,10 +159,11 @@ async fn write_batch(
     } else {
         HashMap::new()
     };
-    for row in rows {
+    let mut ahead = Ahead::default();
+    for (place, row) in rows.iter().enumerate() {
         // Too new to have a number.
         let Some(number) = selected.view.number_of(row.uid) else { continue };
-        let content = match open(user, selected, plan, row).await {
+        let content = match open(user, selected, plan, &rows[place..], &mut ahead).await {
             Ok(Some(content)) => content,
             Ok(None) => continue,
             Err(error) => {
@@ -229,14 +227,32 @@ impl Content {
     }
 }
 
-/// What the plan needs of a message; `None` if it is gone.
+/// Messages that one job has read, until it is their turn.
+#[derive(Default)]
+struct Ahead(VecDeque<(u32, Result<Option<Bytes>, MailboxError>)>);
+
+impl Ahead {
+    /// The message of that UID, if it was read.
+    fn take(&mut self, uid: u32) -> Option<Result<Option<Bytes>, MailboxError>> {
+        // Those before it were passed over.
+        while let Some((next, body)) = self.0.pop_front() {
+            if next == uid {
+                return Some(body);
+            }
+        }
+        None
+    }
+}
+
+/// What the plan needs of the first of these messages; `None` if it is gone.
 async fn open(
     user: &User,
     selected: &Selected,
     plan: &Plan,
-    row: &Row,
+    rows: &[Row],
+    ahead: &mut Ahead,
 ) -> Result<Option<Content>, MailboxError> {
-    let mailbox = user.mailbox();
+    let (mailbox, Some(row)) = (user.mailbox(), rows.first()) else { return Ok(None) };
     if !plan.body {
         return Ok(Some(Content::Octets(row.header.clone().unwrap_or_default())));
     }
@@ -244,7 +260,17 @@ async fn open(
         let reader = mailbox.reader(selected.folder, row.uid).await?;
         return Ok(reader.map(|reader| Content::Large(Box::new(reader))));
     }
-    Ok(mailbox.body(selected.folder, row.uid).await?.map(Content::Octets))
+    let body = match ahead.take(row.uid) {
+        Some(body) => body,
+        None => {
+            let small = rows.iter().take_while(|row| row.size < LARGE);
+            let uids: Vec<u32> = small.map(|row| row.uid).collect();
+            let bodies = mailbox.bodies(selected.folder, &uids).await?;
+            ahead.0 = uids.into_iter().zip(bodies).collect();
+            ahead.take(row.uid).unwrap_or(Ok(None))
+        }
+    };
+    Ok(body?.map(Content::Octets))
 }
 
 /// Sets `\Seen` where it is missing; answers the new flags of those messages. A mailbox that cannot be written to can

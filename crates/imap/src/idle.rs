@@ -1,9 +1,12 @@
-//! IDLE (RFC 9051 §6.3.13): news as they happen, until DONE.
+//! IDLE (RFC 9051 §6.3.13): news as they happen, until DONE. A client that uses NOTIFY hears of what it asked for there
+//! (RFC 5465 §4).
 
 use letterlock_imap_wire::Event;
 use letterlock_imap_wire::response::continuation;
 
 use crate::connection::Connection;
+use crate::names::Own;
+use crate::news::{Alarm, look_around};
 use crate::outcome::{Ended, Outcome, Reply};
 use crate::refresh::refresh;
 use crate::select::Selected;
@@ -11,24 +14,26 @@ use crate::session::User;
 use crate::view::Removals;
 
 impl Connection<'_> {
-    /// Without a mailbox there is nothing to tell, but the client may wait all the same.
+    /// Without a mailbox there may be nothing to tell, but the client may wait all the same.
     pub(crate) async fn idle(
         &mut self,
-        user: &User,
+        user: &mut User,
         mut selected: Option<&mut Selected>,
     ) -> Outcome {
         self.wire.reader().expect_continuation();
         continuation(&mut self.wire.out, "idling");
         let deadline = self.deadline(Some(user));
         loop {
+            let folder = selected.as_ref().map(|selected| selected.folder);
+            look_around(user, folder, &mut Own::default(), &mut self.wire).await?;
             if let Some(selected) = selected.as_deref_mut() {
                 refresh(user, selected, Removals::Told, false, &mut self.wire).await?;
             }
             // Before the choice below, which may give up the wait for the client but not what is being sent.
             self.wire.flush().await?;
+            let alarm = Alarm::for_session(user, selected.as_deref());
             let event = tokio::select! {
-                biased;
-                () = changed(selected.as_deref_mut()) => continue,
+                () = alarm.rings() => continue,
                 event = self.next_by(Some(user), deadline) => event?,
             };
             return match event {
@@ -39,17 +44,5 @@ impl Connection<'_> {
                 _ => Ok(Reply::bad("DONE was expected")),
             };
         }
-    }
-}
-
-/// Resolves when the mailbox changes or is deleted, which the next look at it will see; never without one.
-async fn changed(selected: Option<&mut Selected>) {
-    match selected {
-        Some(selected) => {
-            if selected.feed.changed().await.is_ok() {
-                selected.feed.mark_changed();
-            }
-        }
-        None => std::future::pending().await,
     }
 }

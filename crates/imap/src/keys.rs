@@ -103,7 +103,8 @@ fn replace_all(
     keys.into_iter().map(|key| replace(key, view, found)).collect()
 }
 
-fn by_uid(uids: &NumberSet) -> SearchKey {
+/// The key that finds these messages.
+pub(crate) fn by_uid(uids: &NumberSet) -> SearchKey {
     match uids.to_sequence_set() {
         Some(set) => SearchKey::Uid(set),
         None => SearchKey::Not(Box::new(SearchKey::All)),

@@ -135,7 +135,7 @@ async fn send_section(
 }
 
 /// The next octets before `end`; never none.
-async fn piece(reader: &BodyReader, at: u64, end: u64) -> Result<bytes::Bytes, Stop> {
+pub(crate) async fn piece(reader: &BodyReader, at: u64, end: u64) -> Result<bytes::Bytes, Stop> {
     let piece = reader.read(at..end.min(at.saturating_add(PIECE))).await?;
     if piece.is_empty() {
         return Err(Ended::Gone.into());

@@ -17,10 +17,13 @@
 
 mod account;
 mod append;
+mod arrival;
 mod auth;
 mod capability;
 mod carry;
+mod catenate;
 mod connection;
+mod context;
 mod deflate;
 mod enable;
 mod fetch;
@@ -34,7 +37,11 @@ mod list;
 mod message;
 mod metadata;
 mod multi;
+mod names;
+mod news;
+mod notify;
 mod outcome;
+mod rank;
 mod refresh;
 mod requires;
 mod resync;
@@ -45,6 +52,7 @@ mod session;
 mod sort;
 mod store;
 mod view;
+mod watch;
 mod wire;
 
 pub use serve::Imap;

@@ -33,7 +33,8 @@ struct Query {
 struct Entry<'a> {
     name: &'a str,
     attributes: Vec<ListAttribute>,
-    child_subscribed: bool,
+    /// What RECURSIVEMATCH tells of children.
+    child_info: &'static [&'static str],
     /// A STATUS response and others follow if they are asked for (RFC 5819 §2): the mailbox is there.
     status: bool,
 }
@@ -48,7 +49,7 @@ pub(crate) async fn list(user: &User, command: &ListCommand, wire: &mut Wire) ->
     if command.selection.is_none()
         && matches!(query.patterns.as_slice(), [only] if is_root(user, command, only))
     {
-        put(user, &mut wire.out, ListKind::List, "", &[ListAttribute::NoSelect], false);
+        put(user, &mut wire.out, ListKind::List, "", &[ListAttribute::NoSelect], &[]);
         return Ok(Reply::ok("Listed"));
     }
     let folders = user.mailbox().folders().await?;
@@ -61,14 +62,7 @@ pub(crate) async fn list(user: &User, command: &ListCommand, wire: &mut Wire) ->
         None => HashMap::new(),
     };
     for entry in entries(&query, &folders, &subscriptions) {
-        put(
-            user,
-            &mut wire.out,
-            ListKind::List,
-            entry.name,
-            &entry.attributes,
-            entry.child_subscribed,
-        );
+        put(user, &mut wire.out, ListKind::List, entry.name, &entry.attributes, entry.child_info);
         let items = query.returns.status.as_ref().filter(|_| entry.status);
         if let (Some(items), Some(status)) = (items, figures.get(entry.name)) {
             let values = values(user, status, items).await?;
@@ -122,9 +116,9 @@ fn put(
     kind: ListKind,
     name: &str,
     attributes: &[ListAttribute],
-    child_subscribed: bool,
+    child_info: &[&str],
 ) {
-    let line = ListResponse { kind, attributes, name, child_subscribed, old_name: None };
+    let line = ListResponse { kind, attributes, name, child_info, old_name: None };
     response::list(out, user.form(), &line);
 }
 
@@ -166,8 +160,8 @@ fn entries<'a>(
     };
     let matches = |name: &str| query.patterns.iter().any(|pattern| pattern_matches(pattern, name));
     // RFC 9051 §6.3.9.1, RECURSIVEMATCH: names above something that is wanted and that no pattern reaches.
-    let above: BTreeSet<&str> = match query.selection.recursive_match && query.selection.subscribed
-    {
+    let options = options(query.selection);
+    let above: BTreeSet<&str> = match query.selection.recursive_match {
         true => all
             .iter()
             .filter(|(name, folder)| meets(name, **folder) && !matches(name))
@@ -180,10 +174,20 @@ fn entries<'a>(
         .map(|(name, folder)| Entry {
             name,
             attributes: attributes(query, *folder, is_subscribed(name, *folder)),
-            child_subscribed: above.contains(*name),
+            child_info: if above.contains(*name) { options } else { &[] },
             status: meets(name, *folder) && folder.is_some_and(|folder| folder.id.is_some()),
         })
         .collect()
+}
+
+/// The selection options by which children may match (RFC 5258 §4, RFC 6154 §6).
+fn options(selection: ListSelection) -> &'static [&'static str] {
+    match (selection.subscribed, selection.special_use) {
+        (true, true) => &["SUBSCRIBED", "SPECIAL-USE"],
+        (true, false) => &["SUBSCRIBED"],
+        (false, true) => &["SPECIAL-USE"],
+        (false, false) => &[],
+    }
 }
 
 fn attributes(query: &Query, folder: Option<&Folder>, subscribed: bool) -> Vec<ListAttribute> {
@@ -220,7 +224,7 @@ pub(crate) async fn lsub(
     for (name, subscribed) in subscribed_names(&pattern, &subscriptions) {
         let attributes: &[ListAttribute] =
             if subscribed { &[] } else { &[ListAttribute::NoSelect] };
-        put(user, &mut wire.out, ListKind::Lsub, name, attributes, false);
+        put(user, &mut wire.out, ListKind::Lsub, name, attributes, &[]);
         wire.relieve().await?;
     }
     Ok(Reply::ok("Listed"))
@@ -338,12 +342,20 @@ mod tests {
             ListSelection { subscribed: true, recursive_match: true, ..ListSelection::default() };
         let query = Query { selection, extended: true, ..pattern("%") };
         let found = entries(&query, &folders, &subscriptions);
-        let told: Vec<(&str, bool)> =
-            found.iter().map(|entry| (entry.name, entry.child_subscribed)).collect();
-        assert_eq!(told, [("Fruit", true), ("Tofu", true)]);
+        let told: Vec<(&str, &[&str])> =
+            found.iter().map(|entry| (entry.name, entry.child_info)).collect();
+        assert_eq!(told, [("Fruit", &["SUBSCRIBED"][..]), ("Tofu", &["SUBSCRIBED"])]);
         // Where the pattern reaches the child itself, nothing is said of the one above.
         let query = Query { patterns: owned(&["*"]), ..query };
         assert_eq!(names(&query, &folders, &subscriptions), ["Fruit/Apple", "Tofu/Smoked"]);
+        // The same for children with a use.
+        folders[3].special_use = Some(SpecialUse::Archive);
+        let selection =
+            ListSelection { special_use: true, recursive_match: true, ..ListSelection::default() };
+        let found = Query { selection, ..pattern("%") };
+        let found = entries(&found, &folders, &[]);
+        assert_eq!((found.len(), found[0].name), (1, "Veg"));
+        assert_eq!(found[0].child_info, ["SPECIAL-USE"]);
     }
 
     #[test]

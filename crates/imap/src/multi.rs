@@ -9,6 +9,7 @@ use letterlock_imap_wire::{
 };
 use letterlock_mailbox::{Folder, FolderId, MailboxError, SelectMode};
 
+use crate::context::{Asked, frozen, no_update};
 use crate::fuzzy::{needs_fuzzy, scores};
 use crate::outcome::{Outcome, Reply, Stop};
 use crate::search::{asks_modseq, find_scored, highest_of, kept, result, set, tells};
@@ -34,6 +35,17 @@ pub(crate) async fn search(
     if let Some(reply) = refusal(user, &sources, &search, alone, selected.is_some()) {
         return Ok(reply);
     }
+    let mut follows = search.returns.is_some_and(|returns| returns.update);
+    if follows {
+        match selected.as_ref() {
+            // RFC 7377 §2.2
+            None => return Ok(Reply::bad("UPDATE needs a selected mailbox")),
+            Some(selected) => match selected.contexts.refused(tag) {
+                Some(reply) => return Ok(reply),
+                None => {}
+            },
+        }
+    }
     let open = selected.as_ref().map(|selected| selected.folder);
     // RFC 7377 §2.1: the same as `RETURN (ALL)`.
     let all = SearchReturn { all: true, ..SearchReturn::default() };
@@ -45,8 +57,15 @@ pub(crate) async fn search(
         else {
             continue;
         };
-        if let Some(own) = own.filter(|_| returns.save) {
-            own.view.save(kept(&uids, returns));
+        if let Some(own) = own {
+            if returns.save {
+                own.view.save(kept(&uids, returns));
+            }
+            // RFC 7377 §2.2: UPDATE is about the selected mailbox only.
+            if std::mem::take(&mut follows) {
+                let asked = followed(&search, &folder, own, tag);
+                own.contexts.open(asked, &uids, &mut wire.out);
+            }
         }
         // What was not found is not told of, mailbox by mailbox.
         if tells(returns) && !uids.is_empty() {
@@ -57,7 +76,22 @@ pub(crate) async fn search(
             wire.relieve().await?;
         }
     }
+    if follows {
+        no_update(tag, "The selected mailbox was not searched", &mut wire.out);
+    }
     Ok(Reply::ok("Searched"))
+}
+
+/// The selected mailbox's part of the search, to be followed.
+fn followed(search: &SearchCommand, folder: &Folder, own: &Selected, tag: &str) -> Asked {
+    Asked {
+        tag: tag.to_owned(),
+        uid: true,
+        mailbox: Some(folder.name.clone()),
+        key: frozen(&search.program.key, &own.view),
+        criteria: None,
+        items: search.update_items.clone(),
+    }
 }
 
 /// What makes no sense (RFC 7377 §2.2): the selected mailbox where none is, and numbers or `$` in mailboxes that have

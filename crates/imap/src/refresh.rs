@@ -2,16 +2,20 @@
 
 use letterlock_imap_wire::response::{FetchResponse, exists, expunge, recent, vanished};
 use letterlock_imap_wire::sequence::NumberSet;
-use letterlock_mailbox::{FlagRow, MailboxError};
+use letterlock_mailbox::{Changes, FlagRow, MailboxError};
 
+use crate::arrival;
+use crate::context::{self, leave};
 use crate::flags;
+use crate::notify::Hearing;
 use crate::outcome::{Ended, Stop};
 use crate::select::Selected;
 use crate::session::{Dialect, Naming, Resync, User};
 use crate::view::{News, Removals};
 use crate::wire::Wire;
 
-/// Tells what changed since the last time; costs nothing if nothing did. `uids` adds the UID to FETCH responses.
+/// Tells what changed since the last time, as far as the client wants to hear of it (RFC 5465); costs nothing if nothing
+/// did. `uids` adds the UID to FETCH responses.
 pub(crate) async fn refresh(
     user: &User,
     selected: &mut Selected,
@@ -19,26 +23,125 @@ pub(crate) async fn refresh(
     uids: bool,
     wire: &mut Wire,
 ) -> Result<(), Ended> {
-    let news = match selected.feed.has_changed() {
+    match user.notify.hearing() {
+        Some(hearing) => refresh_as(user, selected, hearing, removals, uids, wire).await,
+        // The view stays as it is. But from a mailbox that is gone the client has to go.
+        None => selected.feed.has_changed().map_or_else(|_| Err(lost(user)), |_| Ok(())),
+    }
+}
+
+/// The same with other wishes than the session's.
+pub(crate) async fn refresh_as(
+    user: &User,
+    selected: &mut Selected,
+    hearing: Hearing<'_>,
+    removals: Removals,
+    uids: bool,
+    wire: &mut Wire,
+) -> Result<(), Ended> {
+    match selected.feed.has_changed() {
         Ok(true) => {
             selected.feed.mark_unchanged();
             match user.mailbox().changes(selected.folder, selected.view.modseq()).await {
-                Ok(changes) => selected.view.apply(changes, removals),
-                Err(MailboxError::NoSuchFolder) => return Err(deleted()),
-                Err(error) => return failed(error),
+                Ok(changes) => {
+                    take_over(user, selected, changes, hearing, (removals, uids), wire).await
+                }
+                Err(MailboxError::NoSuchFolder) => Err(deleted()),
+                Err(error) => failed(error),
             }
         }
         Ok(false) if removals == Removals::Told && selected.view.has_gone() => {
             let (expunged, vanished) = selected.view.release();
-            News { expunged, vanished, ..News::default() }
+            let news = News { expunged, vanished, ..News::default() };
+            tell(user, selected, news, hearing, uids, wire).await?;
+            if selected.contexts.has_whole() {
+                // Another message may be the last one now.
+                Box::pin(follow_up(user, selected, hearing, Default::default(), wire)).await?;
+            }
+            Ok(())
         }
-        Ok(false) => return Ok(()),
-        Err(_) if user.mailbox().is_closed() => {
-            return Err(Ended::Bye(crate::outcome::LOCKED.into()));
+        Ok(false) => Ok(()),
+        Err(_) => Err(lost(user)),
+    }
+}
+
+/// After a command that removes messages, for a client that hears of nothing else: the removals (RFC 5465 §1, what is the
+/// result of a command is told as ever).
+pub(crate) async fn tell_removed(
+    user: &User,
+    selected: &mut Selected,
+    wire: &mut Wire,
+) -> Result<(), Ended> {
+    match user.mailbox().changes(selected.folder, selected.view.modseq()).await {
+        Ok(changes) => {
+            leave(user, selected, &changes.vanished, &mut wire.out);
+            let (expunged, vanished) = selected.view.take_out(&changes.vanished);
+            let news = News { expunged, vanished, ..News::default() };
+            tell(user, selected, news, Hearing::USUAL, false, wire).await
         }
-        Err(_) => return Err(deleted()),
-    };
-    tell(user, selected, news, uids, wire).await
+        Err(MailboxError::NoSuchFolder) => Err(deleted()),
+        Err(error) => failed(error),
+    }
+}
+
+/// The order of the responses: what leaves a context, while it has its number; removals, the new count, flags; what
+/// enters a context; and what is told of new messages (RFC 5267 §4.3, RFC 5465 §5).
+async fn take_over(
+    user: &User,
+    selected: &mut Selected,
+    changes: Changes,
+    hearing: Hearing<'_>,
+    (removals, uids): (Removals, bool),
+    wire: &mut Wire,
+) -> Result<(), Ended> {
+    let follows = !selected.contexts.is_empty();
+    let (mut arrived, mut touched) = (NumberSet::new(), NumberSet::new());
+    if follows || !hearing.items.is_empty() {
+        let last = selected.view.last_uid();
+        let rows = || changes.arrived.iter().chain(&changes.changed).map(|row| row.uid);
+        arrived = rows().filter(|uid| *uid > last).collect();
+        touched = rows().collect();
+    }
+    leave(user, selected, &changes.vanished, &mut wire.out);
+    let news = selected.view.apply(changes, removals);
+    tell(user, selected, news, hearing, uids, wire).await?;
+    let concerned = !touched.is_empty() || selected.contexts.has_whole();
+    if !arrived.is_empty() || follows && concerned {
+        Box::pin(follow_up(user, selected, hearing, (arrived, touched), wire)).await?;
+    }
+    selected.own = NumberSet::new();
+    Ok(())
+}
+
+/// Tells what became of contexts, and of new messages what the client wants to know of them; of those that it put there
+/// itself it knows enough (RFC 5465 §5.2).
+async fn follow_up(
+    user: &User,
+    selected: &mut Selected,
+    hearing: Hearing<'_>,
+    (arrived, touched): (NumberSet, NumberSet),
+    wire: &mut Wire,
+) -> Result<(), Ended> {
+    let others = arrived.without(&selected.own);
+    let mut wanted = vec![(hearing.items.to_vec(), others.clone())];
+    if !selected.contexts.is_empty() {
+        for (items, uids) in context::update(user, selected, &touched, wire).await? {
+            wanted.push((items, uids.intersect(&others)));
+        }
+    }
+    wanted.retain(|(items, uids)| !items.is_empty() && !uids.is_empty());
+    for (items, uids) in arrival::united(wanted) {
+        arrival::tell(user, selected, &items, &uids, wire).await?;
+    }
+    Ok(())
+}
+
+/// Why there is no mailbox any more.
+fn lost(user: &User) -> Ended {
+    match user.mailbox().is_closed() {
+        true => Ended::Bye(crate::outcome::LOCKED.into()),
+        false => deleted(),
+    }
 }
 
 /// A mailbox that another session deleted cannot be left with its numbers intact; the client has to come again.
@@ -58,6 +161,7 @@ async fn tell(
     user: &User,
     selected: &mut Selected,
     news: News,
+    hearing: Hearing<'_>,
     uids: bool,
     wire: &mut Wire,
 ) -> Result<(), Ended> {
@@ -76,8 +180,8 @@ async fn tell(
     if user.dialect() == Dialect::Rev1 && (news.exists.is_some() || !news.expunged.is_empty()) {
         recent(&mut wire.out, selected.view.recent());
     }
-    for (number, row) in &news.flags {
-        tell_flags(user, selected, *number, row, uids, &mut wire.out);
+    for (number, row) in news.flags.iter().filter(|_| hearing.flags) {
+        tell_flags(user, selected, *number, row, uids || hearing.uid, &mut wire.out);
         wire.relieve().await?;
     }
     Ok(())
@@ -131,7 +235,8 @@ pub(crate) fn tell_modseq(user: &User, number: u32, row: &FlagRow, uid: bool, ou
     response.finish(out);
 }
 
-/// Whether a response that was not asked for has the UID among its items; UIDFETCH begins with it.
+/// Whether a response that was not asked for has the UID among its items: after any command that enables CONDSTORE (RFC
+/// 7162 §3.2.4). UIDFETCH begins with it.
 fn tells_uid(user: &User, wanted: bool) -> bool {
-    user.naming() == Naming::Any && (wanted || user.resync() == Resync::Qresync)
+    user.naming() == Naming::Any && (wanted || user.resync() >= Resync::Condstore)
 }

@@ -1,5 +1,6 @@
 //! Which capabilities a command makes use of: where one of them is switched off, the command is refused.
 
+use letterlock_imap_wire::command::notify::{NotifyCommand, NotifyEvent};
 use letterlock_imap_wire::command::search::ExtendedKey;
 use letterlock_imap_wire::command::sort::{SortBy, ThreadAlgorithm};
 use letterlock_imap_wire::{
@@ -21,9 +22,21 @@ pub(crate) fn refused_append(begin: &AppendBegin, capabilities: &Capabilities) -
     let mut names = Vec::new();
     names.extend((begin.index > 0).then_some("MULTIAPPEND"));
     names.extend(begin.replaces.is_some().then_some("REPLACE"));
-    names.extend(begin.utf8.then_some("UTF8=ACCEPT"));
-    names.extend((begin.binary && !begin.utf8).then_some("BINARY"));
+    names.extend(begin.catenate.then_some("CATENATE"));
+    of_literal(begin.binary, begin.utf8, &mut names);
     unmet(&names, capabilities)
+}
+
+/// The same for a part of CATENATE.
+pub(crate) fn refused_text(binary: bool, utf8: bool, capabilities: &Capabilities) -> Option<Reply> {
+    let mut names = Vec::new();
+    of_literal(binary, utf8, &mut names);
+    unmet(&names, capabilities)
+}
+
+fn of_literal(binary: bool, utf8: bool, names: &mut Vec<&'static str>) {
+    names.extend(utf8.then_some("UTF8=ACCEPT"));
+    names.extend((binary && !utf8).then_some("BINARY"));
 }
 
 fn unmet(names: &[&str], capabilities: &Capabilities) -> Option<Reply> {
@@ -37,6 +50,11 @@ fn of_command(command: &Command, names: &mut Vec<&'static str>) {
         Command::Enable(_) => names.push("ENABLE"),
         Command::Language(_) => names.push("LANGUAGE"),
         Command::Idle => names.push("IDLE"),
+        Command::CancelUpdate(_) => names.push("CONTEXT=SEARCH"),
+        Command::Notify(command) => {
+            names.push("NOTIFY");
+            of_notify(command, names);
+        }
         Command::Unauthenticate => names.push("UNAUTHENTICATE"),
         Command::Namespace => names.push("NAMESPACE"),
         Command::Unselect => names.push("UNSELECT"),
@@ -61,17 +79,21 @@ fn of_command(command: &Command, names: &mut Vec<&'static str>) {
         Command::Search(search) => {
             names.extend(search.returns.is_some().then_some("ESEARCH"));
             of_returns(search.returns, names);
+            of_context(search.returns, &search.update_items, "CONTEXT=SEARCH", names);
             of_key(&search.program.key, names);
         }
         Command::MultiSearch(multi) => {
             names.push("MULTISEARCH");
             of_returns(multi.search.returns, names);
+            let items = &multi.search.update_items;
+            of_context(multi.search.returns, items, "CONTEXT=SEARCH", names);
             of_key(&multi.search.program.key, names);
         }
         Command::Sort(sort) => {
             names.push("SORT");
             names.extend(sort.returns.is_some().then_some("ESORT"));
             of_returns(sort.returns, names);
+            of_context(sort.returns, &sort.update_items, "CONTEXT=SORT", names);
             let shown = |by| matches!(by, SortBy::DisplayFrom | SortBy::DisplayTo);
             let shown = sort.criteria.iter().any(|criterion| shown(criterion.by));
             names.extend(shown.then_some("SORT=DISPLAY"));
@@ -122,7 +144,11 @@ fn of_fetch(fetch: &FetchCommand, names: &mut Vec<&'static str>) {
     names.extend(fetch.modifiers.changed_since.is_some().then_some("CONDSTORE"));
     names.extend(fetch.modifiers.vanished.then_some("QRESYNC"));
     names.extend(fetch.modifiers.partial.is_some().then_some("PARTIAL"));
-    names.extend(fetch.items.iter().filter_map(|item| match item {
+    of_items(&fetch.items, names);
+}
+
+fn of_items(items: &[FetchItem], names: &mut Vec<&'static str>) {
+    names.extend(items.iter().filter_map(|item| match item {
         FetchItem::ModSeq => Some("CONDSTORE"),
         FetchItem::EmailId | FetchItem::ThreadId => Some("OBJECTID"),
         FetchItem::SaveDate => Some("SAVEDATE"),
@@ -137,6 +163,34 @@ fn of_returns(returns: Option<SearchReturn>, names: &mut Vec<&'static str>) {
     names.extend(returns.save.then_some("SEARCHRES"));
     names.extend(returns.partial.is_some().then_some("PARTIAL"));
     names.extend(returns.relevancy.then_some("SEARCH=FUZZY"));
+}
+
+fn of_context(
+    returns: Option<SearchReturn>,
+    items: &[FetchItem],
+    name: &'static str,
+    names: &mut Vec<&'static str>,
+) {
+    let asked = returns.is_some_and(|returns| returns.context || returns.update);
+    names.extend(asked.then_some(name));
+    if !items.is_empty() {
+        // RFC 5465 §7
+        names.push("NOTIFY");
+        of_items(items, names);
+    }
+}
+
+fn of_notify(command: &NotifyCommand, names: &mut Vec<&'static str>) {
+    let NotifyCommand::Set { groups, .. } = command else { return };
+    for event in groups.iter().flat_map(|group| &group.events) {
+        match event {
+            NotifyEvent::MessageNew(items) => of_items(items, names),
+            NotifyEvent::MailboxMetadataChange | NotifyEvent::ServerMetadataChange => {
+                names.push("METADATA");
+            }
+            _ => {}
+        }
+    }
 }
 
 fn of_key(key: &SearchKey, names: &mut Vec<&'static str>) {
@@ -181,6 +235,14 @@ mod tests {
             ("PARTIAL", "SEARCH RETURN (PARTIAL 1:2) ALL"),
             ("ESEARCH", "SEARCH RETURN (MIN) ALL"),
             ("MULTISEARCH", "ESEARCH IN (personal) ALL"),
+            ("CONTEXT=SEARCH", "ESEARCH IN (personal) RETURN (CONTEXT) ALL"),
+            ("CONTEXT=SEARCH", "SEARCH RETURN (UPDATE) ALL"),
+            ("CONTEXT=SORT", "SORT RETURN (UPDATE) (DATE) UTF-8 ALL"),
+            ("CONTEXT=SEARCH", "CANCELUPDATE \"a\""),
+            ("NOTIFY", "SEARCH RETURN (UPDATE (UID)) ALL"),
+            ("NOTIFY", "NOTIFY NONE"),
+            ("PREVIEW", "NOTIFY SET (selected (MessageNew (PREVIEW) MessageExpunge))"),
+            ("METADATA", "NOTIFY SET (personal (MailboxMetadataChange))"),
             ("SAVEDATE", "ESEARCH IN (personal) SAVEDON 1-Jan-2024"),
             ("SEARCHRES", "SEARCH RETURN (SAVE) ALL"),
             ("OBJECTID", "STATUS x (MAILBOXID)"),

@@ -1,13 +1,15 @@
 //! Quick resynchronisation (RFC 7162): what a client that comes back is told of the time between.
 
-use letterlock_imap_wire::Code;
 use letterlock_imap_wire::command::QresyncParameter;
+use letterlock_imap_wire::command::notify::{NotifyCommand, NotifyEvent};
 use letterlock_imap_wire::response::vanished;
 use letterlock_imap_wire::sequence::{NumberSet, SequenceSet};
+use letterlock_imap_wire::{Code, Command, FetchItem, StatusItem};
 use letterlock_mailbox::{Changes, ModSeq};
 
 use crate::outcome::{Reply, Stop};
 use crate::refresh::tell_flags;
+use crate::search::asks_modseq;
 use crate::select::Selected;
 use crate::session::{Resync, State, User};
 use crate::view::View;
@@ -75,6 +77,43 @@ fn samples(set: &SequenceSet) -> impl Iterator<Item = u32> {
 /// More samples than this are not looked at.
 const SAMPLES: usize = 100_000;
 
+/// What a command makes its session want to know, by what it asks for (RFC 7162 §3.1).
+pub(crate) fn enables(command: &Command) -> Resync {
+    let asks = match command {
+        Command::Select(select) | Command::Examine(select) => {
+            select.condstore || select.qresync.is_some()
+        }
+        Command::Status { items, .. } => items.contains(&StatusItem::HighestModSeq),
+        Command::List(list) => list
+            .returns
+            .as_ref()
+            .and_then(|returns| returns.status.as_ref())
+            .is_some_and(|items| items.contains(&StatusItem::HighestModSeq)),
+        Command::Fetch(fetch) => {
+            fetch.items.contains(&FetchItem::ModSeq) || fetch.modifiers.changed_since.is_some()
+        }
+        Command::Store(store) => store.unchanged_since.is_some(),
+        Command::Search(search) => {
+            asks_modseq(&search.program.key) || tells_modseq(&search.update_items)
+        }
+        Command::MultiSearch(multi) => {
+            asks_modseq(&multi.search.program.key) || tells_modseq(&multi.search.update_items)
+        }
+        Command::Sort(sort) => asks_modseq(&sort.program.key) || tells_modseq(&sort.update_items),
+        Command::Notify(NotifyCommand::Set { groups, .. }) => groups
+            .iter()
+            .flat_map(|group| &group.events)
+            .any(|event| matches!(event, NotifyEvent::MessageNew(items) if tells_modseq(items))),
+        Command::Thread(thread) => asks_modseq(&thread.program.key),
+        _ => false,
+    };
+    if asks { Resync::Condstore } else { Resync::Off }
+}
+
+fn tells_modseq(items: &[FetchItem]) -> bool {
+    items.contains(&FetchItem::ModSeq)
+}
+
 /// A command that asks about modification sequences makes the session one that is told of them (§3.1).
 pub(crate) fn enable(state: &mut State, resync: Resync, out: &mut Vec<u8>) {
     let new = state.user_mut().is_some_and(|user| user.enable_resync(resync));
@@ -86,34 +125,16 @@ pub(crate) fn enable(state: &mut State, resync: Resync, out: &mut Vec<u8>) {
 
 /// After an expunge, how far the client is up to date (§3.2.7): it has been told of everything before.
 pub(crate) fn highest(user: &User, selected: &Selected) -> Option<Code> {
-    let wanted = user.resync() >= Resync::Condstore && !selected.view.has_gone();
+    // A client that is not told of flags is not up to date (RFC 5465).
+    let hears = user.notify.hearing().is_some_and(|hearing| hearing.flags);
+    let wanted = user.resync() >= Resync::Condstore && !selected.view.has_gone() && hears;
     wanted.then(|| Code::HighestModSeq(selected.view.modseq().0))
-}
-
-/// After CLOSE, which tells of nothing: the new sequence if all that happened is what the command itself removed (§3.2.8),
-/// since the client would otherwise believe that it knows what others did.
-pub(crate) async fn highest_after_close(
-    user: &User,
-    selected: &Selected,
-    removed: &[u32],
-) -> Option<Code> {
-    if user.resync() < Resync::Condstore || removed.is_empty() || selected.view.has_gone() {
-        return None;
-    }
-    let Ok(changes) = user.mailbox().changes(selected.folder, selected.view.modseq()).await else {
-        return None;
-    };
-    let own: NumberSet = removed.iter().copied().collect();
-    let only_own = changes.changed.is_empty()
-        && changes.arrived.is_empty()
-        && !changes.full
-        && changes.vanished == own;
-    only_own.then_some(Code::HighestModSeq(changes.to.0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use letterlock_imap_wire::command::parse;
     use std::sync::Arc;
 
     fn set(text: &str) -> SequenceSet {
@@ -158,5 +179,29 @@ mod tests {
     fn what_still_has_a_number_is_told_later() {
         let view = view(&[3, 8]);
         assert_eq!(earlier(&known(None, None), &changes("3:4", false), &view).to_string(), "4");
+    }
+
+    fn command(line: &str) -> Command {
+        parse(format!("a {line}").as_bytes(), 10).unwrap().command
+    }
+
+    #[test]
+    fn some_commands_ask_for_modification_sequences() {
+        for line in [
+            "SELECT a (CONDSTORE)",
+            "STATUS a (MESSAGES HIGHESTMODSEQ)",
+            "LIST \"\" * RETURN (STATUS (HIGHESTMODSEQ))",
+            "FETCH 1 (FLAGS MODSEQ)",
+            "UID FETCH 1 FLAGS (CHANGEDSINCE 1)",
+            "STORE 1 (UNCHANGEDSINCE 0) FLAGS ()",
+            "SEARCH NOT (OR MODSEQ 5 ALL)",
+            "UID SORT RETURN (UPDATE (UID MODSEQ)) (DATE) UTF-8 ALL",
+            "NOTIFY SET (selected (MessageNew (MODSEQ) MessageExpunge))",
+        ] {
+            assert_eq!(enables(&command(line)), Resync::Condstore, "{line}");
+        }
+        for line in ["SELECT a", "STATUS a (SIZE)", "FETCH 1 FLAGS", "SEARCH ALL", "NOOP"] {
+            assert_eq!(enables(&command(line)), Resync::Off, "{line}");
+        }
     }
 }

@@ -7,6 +7,7 @@ use letterlock_imap_wire::sequence::NumberSet;
 use letterlock_imap_wire::{SearchCommand, SearchKey, SearchProgram, SearchReturn};
 use letterlock_mailbox::{Columns, FolderId, Found, ModSeq};
 
+use crate::context::{Asked, frozen};
 use crate::fuzzy::{exact_hits, needs_fuzzy, scores};
 use crate::keys::find_in;
 use crate::outcome::{Outcome, Reply, Stop};
@@ -30,6 +31,18 @@ pub(crate) async fn search(
     if command.charset.is_some() && user.accepts_utf8() {
         return Ok(Reply::bad("With UTF8=ACCEPT, everything is UTF-8"));
     }
+    let follows = command.returns.is_some_and(|returns| returns.update);
+    if let Some(reply) = selected.contexts.refused(tag).filter(|_| follows) {
+        return Ok(reply);
+    }
+    let asked = follows.then(|| Asked {
+        tag: tag.to_owned(),
+        uid: command.uid,
+        mailbox: None,
+        key: frozen(&command.program.key, &selected.view),
+        criteria: None,
+        items: command.update_items.clone(),
+    });
     let relevancy = command.returns.is_some_and(|returns| returns.relevancy);
     if let Some(reply) = needs_fuzzy(relevancy, &command.program) {
         return Ok(reply);
@@ -84,6 +97,9 @@ pub(crate) async fn search(
             }
         }
     }
+    if let Some(asked) = asked {
+        selected.contexts.open(asked, &found, &mut wire.out);
+    }
     wire.relieve().await?;
     Ok(Reply::ok("Searched"))
 }
@@ -103,10 +119,11 @@ pub(crate) async fn find_scored(
     Ok((find_in(user, folder, view, program).await?, exact))
 }
 
-/// Whether there is an answer besides the tagged one: SAVE alone asks for none.
+/// Whether there is an answer besides the tagged one: SAVE alone asks for none. UPDATE and CONTEXT ask for nothing that
+/// could be told now, but a client may wait for the answer of an extended search.
 pub(crate) fn tells(returns: SearchReturn) -> bool {
     let some = returns.min || returns.max || returns.all || returns.count || returns.relevancy;
-    some || returns.partial.is_some()
+    some || returns.partial.is_some() || (returns.update || returns.context) && !returns.save
 }
 
 /// Numbers in no order.

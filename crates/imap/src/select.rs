@@ -1,5 +1,6 @@
 //! SELECT and EXAMINE (RFC 9051 §6.3.2, §6.3.3): the mailbox that a session works on.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use letterlock_imap_wire::command::SelectCommand;
@@ -9,10 +10,12 @@ use letterlock_imap_wire::{Code, Flag};
 use letterlock_mailbox::{FolderId, ModSeq, SelectMode};
 use tokio::sync::watch;
 
+use crate::connection::{Connection, stay};
+use crate::context::Contexts;
 use crate::flags::SYSTEM;
-use crate::outcome::{Reply, Stop};
+use crate::outcome::{Ended, Reply, Stop};
 use crate::resync::resync;
-use crate::session::{Dialect, Naming, User};
+use crate::session::{Dialect, Naming, Resync, State, User};
 use crate::view::View;
 use crate::wire::Wire;
 
@@ -23,6 +26,12 @@ pub(crate) struct Selected {
     pub(crate) view: View,
     /// Moves when anybody changes the mailbox, and closes when it is deleted.
     pub(crate) feed: watch::Receiver<ModSeq>,
+    /// Names it and no other mailbox.
+    pub(crate) uid_validity: u32,
+    /// Searches that the client follows.
+    pub(crate) contexts: Contexts,
+    /// UIDs of messages that the client put here itself, and has not been told of yet.
+    pub(crate) own: NumberSet,
     /// The keywords that the client knows of.
     keywords: BTreeSet<String>,
 }
@@ -68,6 +77,36 @@ impl Selected {
     }
 }
 
+impl Connection<'_> {
+    /// SELECT closes what was open, even if it fails itself (RFC 9051 §6.3.2).
+    pub(crate) async fn reselect(
+        &mut self,
+        user: User,
+        before: Option<Box<Selected>>,
+        command: &SelectCommand,
+        mode: SelectMode,
+    ) -> Result<(State, Reply), Ended> {
+        if command.qresync.is_some() && user.resync() < Resync::Qresync {
+            return Ok((stay(user, before), Reply::bad("QRESYNC needs ENABLE QRESYNC")));
+        }
+        let mut user = user;
+        if let Some(before) = before {
+            closed(&mut self.wire.out);
+            user.notify.left(&before);
+        }
+        match select(&user, command, mode, &mut self.wire).await {
+            Ok((selected, reply)) => Ok((State::Selected(user, selected), reply)),
+            Err(Stop::Refuse(reply)) => Ok((State::Authenticated(user), reply)),
+            Err(Stop::End(ended)) => Err(ended),
+        }
+    }
+}
+
+/// RFC 9051 §7.1, CLOSED: what follows is about another mailbox, or none.
+pub(crate) fn closed(out: &mut Vec<u8>) {
+    Reply::ok(Cow::Borrowed("The mailbox was closed")).with(Code::Closed).write(out, None);
+}
+
 /// Opens a mailbox and tells of it.
 pub(crate) async fn select(
     user: &User,
@@ -89,6 +128,9 @@ pub(crate) async fn select(
         mode,
         view: View::new(found.uids, NumberSet::from_ranges(taken), found.highest_modseq),
         feed,
+        uid_validity: found.uid_validity,
+        contexts: Contexts::default(),
+        own: NumberSet::new(),
         keywords: found.keywords.into_iter().collect(),
     });
     let out = &mut wire.out;
@@ -127,7 +169,7 @@ pub(crate) fn tell_name(user: &User, asked: &str, name: &str, out: &mut Vec<u8>)
         kind: ListKind::List,
         attributes: &[],
         name,
-        child_subscribed: false,
+        child_info: &[],
         old_name: (asked != name).then_some(asked),
     };
     list(out, user.form(), &response);

@@ -35,12 +35,14 @@ pub struct Imap {
     pub(crate) tls: Arc<Tls>,
     pub(crate) limits: Limits,
     pub(crate) allow_cleartext: bool,
-    pub(crate) capabilities: Capabilities,
+    /// This server's name, in lower case.
+    pub(crate) host: String,
+    /// What everybody is offered.
+    pub(crate) capabilities: Arc<Capabilities>,
 }
 
 impl Imap {
-    /// Puts the handles together. Of the settings, `limits`, `imap` and
-    /// `auth.allow_cleartext` count.
+    /// Puts the handles together. Of the settings, `limits`, `imap`, `hostname` and `auth.allow_cleartext` count.
     pub fn new(login: Arc<Login>, tls: Arc<Tls>, settings: &Settings) -> Imap {
         let limits = &settings.limits;
         Imap {
@@ -55,10 +57,11 @@ impl Imap {
                 tls_handshake: limits.tls_handshake,
             },
             allow_cleartext: settings.auth.allow_cleartext,
-            capabilities: Capabilities::new(
+            host: settings.hostname.to_lowercase(),
+            capabilities: Arc::new(Capabilities::new(
                 &settings.imap.disabled_capabilities,
                 limits.message_size,
-            ),
+            )),
         }
     }
 
@@ -67,6 +70,14 @@ impl Imap {
     pub async fn serve(self: Arc<Self>, stream: Stream, peer: SocketAddr, shutdown: Shutdown) {
         let wire = Wire::new(stream, self.first_limits(), self.limits.imap_idle);
         Connection::new(&self, peer.ip(), wire, shutdown).run().await;
+    }
+
+    /// What the sessions of an account are offered for which these are switched off.
+    pub(crate) fn capabilities_without(&self, disabled: &[String]) -> Arc<Capabilities> {
+        match disabled {
+            [] => Arc::clone(&self.capabilities),
+            disabled => Arc::new(self.capabilities.without(disabled)),
+        }
     }
 
     /// The reader's limits before login.

@@ -1,15 +1,16 @@
 //! The states of a session (RFC 9051 §3), and which command may come in which.
 
+use std::sync::Arc;
+
 use letterlock_imap_wire::command::search::ExtendedKey;
 use letterlock_imap_wire::response::MessageName;
-use letterlock_imap_wire::{
-    Code, Command, FetchItem, MailboxName, NameForm, SearchKey, SequenceSet, StatusItem,
-};
+use letterlock_imap_wire::{Code, Command, MailboxName, NameForm, SearchKey, SequenceSet};
 use letterlock_login::Session;
 use letterlock_mailbox::Handle;
 
+use crate::capability::Capabilities;
+use crate::notify::Notify;
 use crate::outcome::Reply;
-use crate::search::asks_modseq;
 use crate::select::Selected;
 use crate::view::Removals;
 
@@ -32,6 +33,15 @@ impl State {
     pub(crate) fn user(&self) -> Option<&User> {
         match self {
             Self::Authenticated(user) | Self::Selected(user, _) => Some(user),
+            Self::NotAuthenticated | Self::Handshake | Self::Logout => None,
+        }
+    }
+
+    /// Who is logged in, and the mailbox that is open.
+    pub(crate) fn parts_mut(&mut self) -> Option<(&mut User, Option<&mut Selected>)> {
+        match self {
+            Self::Authenticated(user) => Some((user, None)),
+            Self::Selected(user, selected) => Some((user, Some(selected))),
             Self::NotAuthenticated | Self::Handshake | Self::Logout => None,
         }
     }
@@ -84,11 +94,18 @@ pub(crate) struct User {
     name: String,
     /// The largest message that APPEND takes.
     append_limit: u64,
+    capabilities: Arc<Capabilities>,
+    /// Which events the client wants to hear of.
+    pub(crate) notify: Notify,
 }
 
 impl User {
     /// Right after login.
-    pub(crate) fn new(session: Session, append_limit: u64) -> Self {
+    pub(crate) fn new(
+        session: Session,
+        append_limit: u64,
+        capabilities: Arc<Capabilities>,
+    ) -> Self {
         let name = session.account.address.to_string();
         Self {
             session,
@@ -98,7 +115,14 @@ impl User {
             accepts_utf8: false,
             name,
             append_limit,
+            capabilities,
+            notify: Notify::Usual,
         }
+    }
+
+    /// What this session is offered.
+    pub(crate) fn capabilities(&self) -> &Arc<Capabilities> {
+        &self.capabilities
     }
 
     /// The account's address: its identifier in access rights.
@@ -186,31 +210,6 @@ impl User {
     }
 }
 
-/// What a command makes its session want to know, by what it asks for (RFC 7162 §3.1).
-pub(crate) fn enables(command: &Command) -> Resync {
-    let asks = match command {
-        Command::Select(select) | Command::Examine(select) => {
-            select.condstore || select.qresync.is_some()
-        }
-        Command::Status { items, .. } => items.contains(&StatusItem::HighestModSeq),
-        Command::List(list) => list
-            .returns
-            .as_ref()
-            .and_then(|returns| returns.status.as_ref())
-            .is_some_and(|items| items.contains(&StatusItem::HighestModSeq)),
-        Command::Fetch(fetch) => {
-            fetch.items.contains(&FetchItem::ModSeq) || fetch.modifiers.changed_since.is_some()
-        }
-        Command::Store(store) => store.unchanged_since.is_some(),
-        Command::Search(search) => asks_modseq(&search.program.key),
-        Command::MultiSearch(multi) => asks_modseq(&multi.search.program.key),
-        Command::Sort(sort) => asks_modseq(&sort.program.key),
-        Command::Thread(thread) => asks_modseq(&thread.program.key),
-        _ => false,
-    };
-    if asks { Resync::Condstore } else { Resync::Off }
-}
-
 /// The states in which a command makes sense.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Allowed {
@@ -246,10 +245,12 @@ pub(crate) fn allowed(command: &Command) -> Allowed {
         | Command::Copy(_)
         | Command::Move(_)
         | Command::Sort(_)
-        | Command::Thread(_) => Allowed::WithMailbox,
+        | Command::Thread(_)
+        | Command::CancelUpdate(_) => Allowed::WithMailbox,
         Command::Enable(_)
         | Command::Unauthenticate
         | Command::MultiSearch(_)
+        | Command::Notify(_)
         | Command::Select(_)
         | Command::Examine(_)
         | Command::Create { .. }
@@ -328,9 +329,10 @@ pub(crate) fn removals(command: &Command) -> Removals {
     let numbered = match command {
         Command::Fetch(fetch) => !fetch.uid,
         Command::Store(store) => !store.uid,
-        Command::Search(search) => !search.uid,
-        Command::Sort(sort) => !sort.uid,
-        Command::Thread(thread) => !thread.uid,
+        // RFC 7162 §3.2.10.2: nor while a UID SEARCH has numbers among its keys.
+        Command::Search(search) => !search.uid || asks_numbers(&search.program.key),
+        Command::Sort(sort) => !sort.uid || asks_numbers(&sort.program.key),
+        Command::Thread(thread) => !thread.uid || asks_numbers(&thread.program.key),
         _ => false,
     };
     if numbered { Removals::Held } else { Removals::Told }
@@ -398,24 +400,6 @@ mod tests {
     }
 
     #[test]
-    fn some_commands_ask_for_modification_sequences() {
-        for line in [
-            "SELECT a (CONDSTORE)",
-            "STATUS a (MESSAGES HIGHESTMODSEQ)",
-            "LIST \"\" * RETURN (STATUS (HIGHESTMODSEQ))",
-            "FETCH 1 (FLAGS MODSEQ)",
-            "UID FETCH 1 FLAGS (CHANGEDSINCE 1)",
-            "STORE 1 (UNCHANGEDSINCE 0) FLAGS ()",
-            "SEARCH NOT (OR MODSEQ 5 ALL)",
-        ] {
-            assert_eq!(enables(&command(line)), Resync::Condstore, "{line}");
-        }
-        for line in ["SELECT a", "STATUS a (SIZE)", "FETCH 1 FLAGS", "SEARCH ALL", "NOOP"] {
-            assert_eq!(enables(&command(line)), Resync::Off, "{line}");
-        }
-    }
-
-    #[test]
     fn numbers_hold_during_numbered_commands() {
         for line in ["FETCH 1 FLAGS", "STORE 1 FLAGS ()", "SEARCH ALL"] {
             assert_eq!(removals(&command(line)), Removals::Held, "{line}");
@@ -424,5 +408,9 @@ mod tests {
         for line in ["NOOP", "CHECK", "COPY 1 x", "EXPUNGE", "IDLE", "STATUS x (SIZE)"] {
             assert_eq!(removals(&command(line)), Removals::Told, "{line}");
         }
+        for line in ["SEARCH NOT 1:5", "SORT (DATE) UTF-8 5", "THREAD REFERENCES UTF-8 OR 1 ALL"] {
+            assert_eq!(removals(&command(&format!("UID {line}"))), Removals::Held, "{line}");
+        }
+        assert_eq!(removals(&command("UID SEARCH $")), Removals::Told);
     }
 }

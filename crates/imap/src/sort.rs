@@ -19,6 +19,7 @@ use letterlock_imap_wire::structure::{EnvelopeFields, FirstAddress, envelope_fie
 use letterlock_imap_wire::text::{decode_words, fold, header_value};
 use letterlock_mailbox::{Columns, Row};
 
+use crate::context::{Asked, frozen};
 use crate::fuzzy::{needs_fuzzy, score, scores};
 use crate::keys::find;
 use crate::outcome::{Outcome, Reply, Stop};
@@ -39,6 +40,18 @@ pub(crate) async fn sort(
     wire: &mut Wire,
 ) -> Outcome {
     let modseq_asked = asks_modseq(&command.program.key);
+    let follows = command.returns.is_some_and(|returns| returns.update);
+    if let Some(reply) = selected.contexts.refused(tag).filter(|_| follows) {
+        return Ok(reply);
+    }
+    let asked = follows.then(|| Asked {
+        tag: tag.to_owned(),
+        uid: command.uid,
+        mailbox: None,
+        key: frozen(&command.program.key, &selected.view),
+        criteria: Some(command.criteria.clone()),
+        items: command.update_items.clone(),
+    });
     let told = command.returns.is_some_and(|returns| returns.relevancy);
     let scored = told || command.criteria.iter().any(|one| one.by == SortBy::Relevancy);
     if let Some(reply) = needs_fuzzy(scored, &command.program) {
@@ -81,6 +94,9 @@ pub(crate) async fn sort(
             }
         }
     }
+    if let Some(asked) = asked {
+        selected.contexts.open(asked, &order, &mut wire.out);
+    }
     wire.relieve().await?;
     Ok(Reply::ok("Sorted"))
 }
@@ -106,32 +122,56 @@ async fn threads(
     command: ThreadCommand,
 ) -> Result<Threads, Stop> {
     let found = find(user, selected, command.program).await?;
-    let columns = match command.algorithm {
-        ThreadAlgorithm::OrderedSubject => Columns { envelope: true, ..Columns::default() },
-        ThreadAlgorithm::References => Columns { header: true, ..Columns::default() },
+    let (question, columns) = match command.algorithm {
+        ThreadAlgorithm::OrderedSubject => {
+            ("THREAD ORDEREDSUBJECT", Columns { envelope: true, ..Columns::default() })
+        }
+        ThreadAlgorithm::References => {
+            ("THREAD REFERENCES", Columns { header: true, ..Columns::default() })
+        }
     };
-    let number: &(dyn Fn(u32) -> Option<u32> + Send + Sync) = match command.uid {
-        true => &Some,
-        false => &|uid| selected.view.number_of(uid),
+    let name = |uid| match command.uid {
+        true => Some(uid),
+        false => selected.view.number_of(uid),
     };
+    if let Some(known) = user.mailbox().kept_order(selected.folder, question)?
+        && holds_exactly(&known, &found.uids)
+    {
+        return Ok(Threads::from_flat(&known, name));
+    }
     let mut messages = Vec::with_capacity(found.uids.len());
     let uids: NumberSet = found.uids.iter().copied().collect();
     let mut after = Some(0);
     while let Some(from) = after {
         let rows = user.mailbox().rows(selected.folder, &uids, columns, from, ROWS).await?;
         after = rows.last().map(|row| row.uid).filter(|uid| uids.last() > Some(*uid));
-        let numbered: Vec<(u32, Row)> = rows
-            .into_iter()
-            .filter(|row| uids.contains(row.uid))
-            .filter_map(|row| Some((number(row.uid)?, row)))
-            .collect();
-        messages.extend(off_the_workers(move || threaded(&numbered)).await?);
+        messages.extend(off_the_workers(move || threaded(&rows)).await?);
     }
-    off_the_workers(move || match command.algorithm {
-        ThreadAlgorithm::OrderedSubject => by_subject(&messages),
-        ThreadAlgorithm::References => by_references(&messages),
+    let flat = off_the_workers(move || {
+        let threads = match command.algorithm {
+            ThreadAlgorithm::OrderedSubject => by_subject(&messages),
+            ThreadAlgorithm::References => by_references(&messages),
+        };
+        threads.flatten()
     })
-    .await
+    .await?;
+    let threads = Threads::from_flat(&flat, name);
+    user.mailbox().keep_order(selected.folder, question.to_owned(), flat)?;
+    Ok(threads)
+}
+
+/// Whether flat threads are made of these messages and no others.
+fn holds_exactly(flat: &[u32], uids: &[u32]) -> bool {
+    let numbers = flat.as_chunks::<2>().0.iter().map(|[_, number]| *number);
+    let mut numbers: Vec<u32> = numbers.filter(|number| *number != 0).collect();
+    numbers.sort_unstable();
+    numbers == uids
+}
+
+/// The order of these messages, if that of a larger or the same set is known.
+fn part_of(known: &[u32], uids: &NumberSet, count: usize) -> Option<Vec<u32>> {
+    let part: Vec<u32> = known.iter().copied().filter(|uid| uids.contains(*uid)).collect();
+    (part.len() == count).then_some(part)
 }
 
 /// Decoding and comparing many messages is no work for those who serve everybody.
@@ -142,13 +182,13 @@ async fn off_the_workers<T: Send + 'static>(
     done.map_err(|_| Reply::no("The server is shutting down").into())
 }
 
-fn threaded(rows: &[(u32, Row)]) -> Vec<ThreadMessage> {
+fn threaded(rows: &[Row]) -> Vec<ThreadMessage> {
     rows.iter()
-        .map(|(number, row)| match (&row.header, &row.envelope) {
-            (Some(header), _) => by_header(*number, row, header),
+        .map(|row| match (&row.header, &row.envelope) {
+            (Some(header), _) => by_header(row.uid, row, header),
             (None, envelope) => {
                 let fields = envelope.as_deref().map(envelope_fields).unwrap_or_default();
-                by_envelope(*number, row, &fields)
+                by_envelope(row.uid, row, &fields)
             }
         })
         .collect()
@@ -188,8 +228,10 @@ fn sent(row: &Row, date: Option<&[u8]>) -> i64 {
 
 /// What one criterion compares.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+pub(crate) enum Key {
+    /// A date or a size.
     Number(i64),
+    /// Folded.
     Text(String),
 }
 
@@ -201,10 +243,17 @@ async fn ordered(
     exact: NumberSet,
     uids: &[u32],
 ) -> Result<Vec<u32>, Stop> {
-    let by_row = |by| matches!(by, SortBy::Arrival | SortBy::Size | SortBy::Relevancy);
-    let envelope = criteria.iter().any(|criterion| !by_row(criterion.by));
-    let columns = Columns { envelope, ..Columns::default() };
+    let columns = columns(&criteria);
     let set: NumberSet = uids.iter().copied().collect();
+    // How well a message fits depends on the question; everything else about it never changes.
+    let lasting = criteria.iter().all(|criterion| criterion.by != SortBy::Relevancy);
+    let question = format!("SORT {criteria:?}");
+    if lasting
+        && let Some(known) = user.mailbox().kept_order(selected.folder, &question)?
+        && let Some(order) = part_of(&known, &set, uids.len())
+    {
+        return Ok(order);
+    }
     let mut list: Vec<(Vec<Key>, u32)> = Vec::with_capacity(uids.len());
     let criteria = std::sync::Arc::new((criteria, exact));
     let mut after = (!uids.is_empty()).then_some(0);
@@ -217,14 +266,26 @@ async fn ordered(
         };
         list.extend(off_the_workers(keys).await?);
     }
-    off_the_workers(move || {
+    let order: Vec<u32> = off_the_workers(move || {
         list.sort_by(|one, other| compare(&criteria.0, &one.0, &other.0).then(one.1.cmp(&other.1)));
         list.into_iter().map(|(_, uid)| uid).collect()
     })
-    .await
+    .await?;
+    if lasting {
+        user.mailbox().keep_order(selected.folder, question, order.clone())?;
+    }
+    Ok(order)
 }
 
-fn compare(criteria: &[SortCriterion], one: &[Key], other: &[Key]) -> Ordering {
+/// What of a row the criteria look at.
+pub(crate) fn columns(criteria: &[SortCriterion]) -> Columns {
+    let by_row = |by| matches!(by, SortBy::Arrival | SortBy::Size | SortBy::Relevancy);
+    let envelope = criteria.iter().any(|criterion| !by_row(criterion.by));
+    Columns { envelope, ..Columns::default() }
+}
+
+/// How two messages stand to each other by all criteria.
+pub(crate) fn compare(criteria: &[SortCriterion], one: &[Key], other: &[Key]) -> Ordering {
     criteria.iter().zip(one.iter().zip(other)).fold(
         Ordering::Equal,
         |order, (criterion, (one, other))| {
@@ -234,7 +295,8 @@ fn compare(criteria: &[SortCriterion], one: &[Key], other: &[Key]) -> Ordering {
     )
 }
 
-fn keys(criteria: &[SortCriterion], exact: &NumberSet, row: &Row) -> Vec<Key> {
+/// What the criteria compare of a message.
+pub(crate) fn keys(criteria: &[SortCriterion], exact: &NumberSet, row: &Row) -> Vec<Key> {
     let fields = row.envelope.as_deref().map(envelope_fields).unwrap_or_default();
     let key = |criterion: &SortCriterion| match criterion.by {
         // RFC 6203 §5: from the best to the worst.
@@ -300,6 +362,16 @@ mod tests {
         assert_eq!(display(Some(&group)), text("z"));
         assert_eq!((display(None), mailbox(None)), (text(""), text("")));
         assert_eq!(mailbox(Some(&named)), text("Z"));
+    }
+
+    #[test]
+    fn a_known_order_serves_for_its_messages_alone() {
+        let set = |uids: &[u32]| uids.iter().copied().collect::<NumberSet>();
+        assert_eq!(part_of(&[5, 1, 9, 3], &set(&[3, 5]), 2), Some(vec![5, 3]));
+        assert_eq!(part_of(&[5, 1, 9, 3], &set(&[3, 5, 10]), 3), None);
+        let flat = [0, 4, 1, 0, 2, 7, 0, 2];
+        assert!(holds_exactly(&flat, &[2, 4, 7]));
+        assert!(!holds_exactly(&flat, &[2, 4]) && !holds_exactly(&flat, &[2, 4, 7, 8]));
     }
 
     #[test]

@@ -144,6 +144,17 @@ impl View {
         }
     }
 
+    /// What a set in a search stands for now, as UIDs: numbers that no message has find nothing.
+    pub(crate) fn frozen(&self, set: &SequenceSet) -> NumberSet {
+        match set.resolve(self.count()) {
+            Some(numbers) => {
+                let there = NumberSet::from_ranges((self.count() > 0).then(|| (1, self.count())));
+                self.uids_of(&numbers.intersect(&there))
+            }
+            None => self.saved.clone(),
+        }
+    }
+
     fn by_uid(&self, set: &SequenceSet) -> NumberSet {
         let last = self.last_uid();
         match set.resolve(last) {
@@ -153,7 +164,10 @@ impl View {
     }
 
     fn by_number(&self, set: &SequenceSet) -> NumberSet {
-        let numbers = set.resolve(self.count()).unwrap_or_default();
+        self.uids_of(&set.resolve(self.count()).unwrap_or_default())
+    }
+
+    fn uids_of(&self, numbers: &NumberSet) -> NumberSet {
         // A stretch of numbers is a stretch of UIDs: none between them is another's.
         let uid = |number: u32| self.uids.get(number as usize - 1).copied();
         NumberSet::from_ranges(
@@ -232,6 +246,13 @@ impl View {
             .collect();
         self.modseq = changes.to;
         News { expunged, vanished, exists: (!new.is_empty()).then(|| self.count()), flags }
+    }
+
+    /// Takes out what was removed, and nothing else of what happened: numbers, descending, and UIDs. What is asked for the
+    /// next time begins where it began before.
+    pub(crate) fn take_out(&mut self, vanished: &NumberSet) -> (Vec<u32>, NumberSet) {
+        self.bury(vanished);
+        self.release()
     }
 
     /// Tells what was held back, without asking the mailbox: numbers, descending, and UIDs.

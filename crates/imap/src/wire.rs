@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use letterlock_imap_wire::{Code, CommandReader, Event, Limits};
 use letterlock_net::{Audience, ChannelBindings, NetError, Stream, Tls};
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 use zeroize::Zeroize;
 
 use crate::deflate::Deflate;
+use crate::names::Did;
 use crate::outcome::Reply;
 
 /// How much is read at a time.
@@ -32,6 +33,8 @@ pub(crate) struct Wire {
     reader: CommandReader,
     /// Output that was not sent yet; handlers append to it.
     pub(crate) out: Vec<u8>,
+    /// What the command under way did to a mailbox, if its tagged answer does not say that.
+    pub(crate) did: Option<Box<Did>>,
     /// How long a client may take nothing of what is sent to it.
     patience: Duration,
 }
@@ -44,6 +47,7 @@ impl Wire {
             deflate: None,
             reader: CommandReader::new(limits),
             out: Vec::new(),
+            did: None,
             patience,
         }
     }
@@ -119,6 +123,30 @@ impl Wire {
         self.flush().await?;
         self.deflate = Some(Box::new(Deflate::new()));
         Ok(())
+    }
+
+    /// Ends the compression in both directions, when the answer to UNAUTHENTICATE was gathered: that is the last thing
+    /// compressed, as the command was of what the client sent (RFC 8437 §4.1).
+    pub(crate) async fn decompress(&mut self) -> io::Result<()> {
+        self.flush().await?;
+        let Some(mut deflate) = self.deflate.take() else { return Ok(()) };
+        loop {
+            while deflate.has_input() && !deflate.is_at_end() {
+                if deflate.read(&mut [0; 64])? > 0 {
+                    return Err(io::Error::other("compressed data after UNAUTHENTICATE"));
+                }
+            }
+            if let Some(rest) = deflate.rest() {
+                self.reader.feed(&rest);
+                return Ok(());
+            }
+            // The end of the client's last flush is on its way.
+            let mut space = [0; 64];
+            match timeout(self.patience, self.stream.read(&mut space)).await?? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => deflate.receive(&space[..count]),
+            }
+        }
     }
 
     /// Sends everything that was gathered.

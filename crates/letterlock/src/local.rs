@@ -62,6 +62,7 @@ async fn account(admin: &Admin, data: &Path) -> Result<String, Failure> {
         server_held: false,
         name: Some("Demo".into()),
         quota: letterlock_admin::Quota::Unlimited,
+        quota_messages: letterlock_admin::Quota::Unlimited,
     };
     let Response::Made(secrets) = run(Request::Account(add)).await? else {
         return Err(anyhow::anyhow!(

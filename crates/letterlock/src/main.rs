@@ -5,6 +5,7 @@
 mod cli;
 mod commands;
 mod frontends;
+mod listing;
 mod local;
 mod logging;
 mod relaying;

@@ -9,7 +9,7 @@ use letterlock_config::Settings;
 use letterlock_delivery::{FiledCopy, Intake, Notices, Telling};
 use letterlock_directory::Directory;
 use letterlock_net::ClientTls;
-use letterlock_queue::{Notify, Queue, Route};
+use letterlock_queue::{NewRecipient, Notify, Queue};
 use letterlock_relay::{Addressing, Arrived, BoxFuture, Handles, Options, Relay, Subject};
 use letterlock_transport_policy::Policies;
 
@@ -20,8 +20,8 @@ use crate::stores::Stores;
 struct ByIntake(Arc<Intake>);
 
 impl Addressing for ByIntake {
-    fn route<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Option<Route>> {
-        Box::pin(self.0.route(address))
+    fn ways<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Vec<NewRecipient>> {
+        Box::pin(std::future::ready(self.0.ways(address)))
     }
 }
 

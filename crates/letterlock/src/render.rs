@@ -31,6 +31,13 @@ pub(crate) struct Style {
 impl Style {
     /// For people.
     pub(crate) const TEXT: Style = Style { json: false };
+    /// For programs.
+    #[cfg(test)]
+    pub(crate) const JSON: Style = Style { json: true };
+
+    pub(crate) fn is_json(self) -> bool {
+        self.json
+    }
 }
 
 impl From<Format> for Style {
@@ -80,12 +87,7 @@ fn text(response: &Response) -> String {
         Response::Made(secrets) => {
             secrets.iter().map(|s| format!("{}\n", s.secret.expose().as_str())).collect()
         }
-        Response::Domains(rows) => table(
-            &["DOMAIN", "ACCOUNTS", "CONTACT"],
-            rows.iter().map(|r| {
-                vec![r.domain.clone(), r.accounts.to_string(), or_dash(r.contact.as_deref())]
-            }),
-        ),
+        Response::Domains(rows) => domains(rows),
         Response::Domain(domain) => list(&[
             ("domain", domain.row.domain.clone()),
             ("unicode", domain.unicode.clone()),
@@ -95,57 +97,16 @@ fn text(response: &Response) -> String {
         ]),
         Response::Records(records) => records.iter().map(zone_lines).collect(),
         Response::Checks(checks) => checks.iter().map(check_line).collect(),
-        Response::Accounts(rows) => table(
-            &["ADDRESS", "KEYS", "STATE", "MAILBOX", "QUOTA", "ID"],
-            rows.iter().map(|r| {
-                vec![
-                    r.address.clone(),
-                    r.keys.clone(),
-                    state(r),
-                    r.mailbox.clone(),
-                    quota(r.quota),
-                    r.id.clone(),
-                ]
-            }),
-        ),
-        Response::Account(account) => list(&[
-            ("address", account.row.address.clone()),
-            ("name", or_dash(account.name.as_deref())),
-            ("id", account.row.id.clone()),
-            ("keys", account.row.keys.clone()),
-            ("state", state(&account.row)),
-            ("mailbox", account.row.mailbox.clone()),
-            (
-                "used",
-                account
-                    .used
-                    .map_or_else(|| "unknown while locked".into(), |used| format!("{used} bytes")),
-            ),
-            ("quota", quota(account.row.quota)),
-            ("parked", account.parked.to_string()),
-            ("created", account.created.clone()),
-            ("credentials", account.credentials.join(", ")),
-            ("sessions", account.sessions.to_string()),
-        ]),
-        Response::Sessions(rows) => table(
-            &["ID", "PROTOCOL", "ADDRESS", "SINCE"],
-            rows.iter()
-                .map(|r| vec![r.id.to_string(), r.protocol.clone(), r.ip.clone(), r.since.clone()]),
-        ),
-        Response::AppPasswords(rows) => table(
-            &["ID", "NAME", "SCRAM", "CREATED", "LAST USED"],
-            rows.iter().map(|r| {
-                let scram = if r.scram { "yes" } else { "no" }.to_owned();
-                let used = or_dash(r.last_used.as_deref());
-                vec![r.id.to_string(), r.name.clone(), scram, r.created.clone(), used]
-            }),
-        ),
+        Response::Accounts(rows) => accounts(rows),
+        Response::Account(details) => account(details),
+        Response::Sessions(rows) => sessions(rows),
+        Response::AppPasswords(rows) => app_passwords(rows),
         Response::Aliases(rows) => table(
             &["ADDRESS", "TARGETS"],
             rows.iter().map(|r| vec![r.address.clone(), r.targets.join(" ")]),
         ),
         Response::Verified(rows) => rows.iter().map(verified).collect(),
-        Response::Queue(rows) => queue_table(rows),
+        Response::Queue(page) => queue_table(&page.rows),
         Response::Trace(trace) => {
             let lines = trace.lines.iter().map(|line| format!("{}  {}\n", line.at, line.what));
             format!("{}\n{}", trace.id, lines.collect::<String>())
@@ -156,27 +117,99 @@ fn text(response: &Response) -> String {
                 vec![r.address.clone(), r.since.clone(), r.until.clone(), r.reason.clone()]
             }),
         ),
-        Response::Entry(entry) => {
-            let recipients = table(
-                &["RECIPIENT", "STATE", "TRIES", "NEXT", "SECURITY", "LAST REPLY"],
-                entry.details.iter().map(|r| {
-                    let next = or_dash(r.next_attempt.as_deref());
-                    vec![
-                        r.address.clone(),
-                        r.state.clone(),
-                        r.attempts.to_string(),
-                        next,
-                        or_dash(r.security.as_deref()),
-                        or_dash(r.last_reply.as_deref()),
-                    ]
-                }),
-            );
-            format!("{}{recipients}", queue_table(std::slice::from_ref(&entry.row)))
-        }
+        Response::Entry(entry) => queue_entry(entry),
     }
 }
 
-fn queue_table(rows: &[letterlock_admin::QueueRow]) -> String {
+fn domains(rows: &[letterlock_admin::DomainRow]) -> String {
+    table(
+        &["DOMAIN", "ACCOUNTS", "CONTACT"],
+        rows.iter()
+            .map(|r| vec![r.domain.clone(), r.accounts.to_string(), or_dash(r.contact.as_deref())]),
+    )
+}
+
+fn accounts(rows: &[letterlock_admin::AccountRow]) -> String {
+    table(
+        &["ADDRESS", "KEYS", "STATE", "MAILBOX", "QUOTA", "ID"],
+        rows.iter().map(|r| {
+            vec![
+                r.address.clone(),
+                r.keys.clone(),
+                state(r),
+                r.mailbox.clone(),
+                quota(r),
+                r.id.clone(),
+            ]
+        }),
+    )
+}
+
+fn account(account: &letterlock_admin::AccountDetails) -> String {
+    list(&[
+        ("address", account.row.address.clone()),
+        ("name", or_dash(account.name.as_deref())),
+        ("id", account.row.id.clone()),
+        ("keys", account.row.keys.clone()),
+        ("state", state(&account.row)),
+        ("mailbox", account.row.mailbox.clone()),
+        (
+            "used",
+            account
+                .used
+                .map_or_else(|| "unknown while locked".into(), |used| format!("{used} bytes")),
+        ),
+        (
+            "messages",
+            account.messages.map_or_else(|| "unknown while locked".into(), |n| n.to_string()),
+        ),
+        ("quota", quota(&account.row)),
+        ("imap without", or_dash(disabled(&account.row).as_deref())),
+        ("parked", account.parked.to_string()),
+        ("created", account.created.clone()),
+        ("credentials", account.credentials.join(", ")),
+        ("sessions", account.sessions.to_string()),
+    ])
+}
+
+fn sessions(rows: &[letterlock_admin::SessionRow]) -> String {
+    table(
+        &["ID", "PROTOCOL", "ADDRESS", "SINCE"],
+        rows.iter()
+            .map(|r| vec![r.id.to_string(), r.protocol.clone(), r.ip.clone(), r.since.clone()]),
+    )
+}
+
+fn app_passwords(rows: &[letterlock_admin::AppPasswordRow]) -> String {
+    table(
+        &["ID", "NAME", "SCRAM", "CREATED", "LAST USED"],
+        rows.iter().map(|r| {
+            let scram = if r.scram { "yes" } else { "no" }.to_owned();
+            let used = or_dash(r.last_used.as_deref());
+            vec![r.id.to_string(), r.name.clone(), scram, r.created.clone(), used]
+        }),
+    )
+}
+
+fn queue_entry(entry: &letterlock_admin::QueueDetails) -> String {
+    let recipients = table(
+        &["RECIPIENT", "STATE", "TRIES", "NEXT", "SECURITY", "LAST REPLY"],
+        entry.details.iter().map(|r| {
+            let next = or_dash(r.next_attempt.as_deref());
+            vec![
+                r.address.clone(),
+                r.state.clone(),
+                r.attempts.to_string(),
+                next,
+                or_dash(r.security.as_deref()),
+                or_dash(r.last_reply.as_deref()),
+            ]
+        }),
+    );
+    format!("{}{recipients}", queue_table(std::slice::from_ref(&entry.row)))
+}
+
+pub(crate) fn queue_table(rows: &[letterlock_admin::QueueRow]) -> String {
     table(
         &["ID", "RECEIVED", "FROM", "RECIPIENTS", "STATES", "NEXT"],
         rows.iter().map(|r| {
@@ -235,8 +268,16 @@ fn state(account: &letterlock_admin::AccountRow) -> String {
     }
 }
 
-fn quota(octets: Option<u64>) -> String {
-    octets.map_or_else(|| "none".to_owned(), letterlock_config::format_size)
+fn quota(account: &letterlock_admin::AccountRow) -> String {
+    let size = account.quota.map(letterlock_config::format_size);
+    let messages = account.quota_messages.map(|number| format!("{number} messages"));
+    let limits: Vec<String> = size.into_iter().chain(messages).collect();
+    if limits.is_empty() { "none".to_owned() } else { limits.join(", ") }
+}
+
+fn disabled(account: &letterlock_admin::AccountRow) -> Option<String> {
+    let names = &account.disabled_capabilities;
+    (!names.is_empty()).then(|| names.join(" "))
 }
 
 fn or_dash(text: Option<&str>) -> String {

@@ -77,6 +77,7 @@ impl Login {
             .map_err(|error| LoginError::Temporary(error.to_string()))?;
         self.keys.insert(&handle, key);
         handle.set_quota(account.quota);
+        handle.set_message_quota(account.quota_messages);
         // A file that was rolled back can still be read: the handle refuses to write.
         if let Err(error) = handle.check_mark(self.directory.snapshot().mark(account.id)) {
             tracing::error!(account = %account.id, %error, "mailbox is read-only");

@@ -2,9 +2,11 @@
 //!
 //! A body is described (ENVELOPE, BODYSTRUCTURE), hashed and packed on the caller's side, before any SQLite
 //! job. What is larger than [`LARGE`] goes into the file in earlier transactions, under an entry that counts
-//! as *incomplete* (`refs` = −1) until the message's own transaction adopts it.
+//! as *incomplete* (`refs` = −1) until the message's own transaction adopts it. A message that comes in pieces
+//! ([`Upload`]) goes that way while it comes, and is never in memory whole.
 
 mod packed;
+mod upload;
 
 use bytes::Bytes;
 use letterlock_vault::{Database, Key};
@@ -19,6 +21,7 @@ use crate::types::EmailId;
 use crate::work::Work;
 
 pub(crate) use self::packed::Packed;
+pub(crate) use self::upload::Upload;
 
 /// Octets of a piece of a body.
 pub(crate) const CHUNK: usize = 64 * 1024;
@@ -86,7 +89,7 @@ impl Prepared {
         };
         Self {
             size: bytes.len() as u64,
-            email: EmailId((ulid::Ulid::generate().random() as i64) & i64::MAX),
+            email: new_email(),
             header_length,
             hash: *blake3::keyed_hash(hash_key.expose(), bytes).as_bytes(),
             description,
@@ -94,6 +97,26 @@ impl Prepared {
             header: pack(&bytes[..header_length]),
             content,
         }
+    }
+
+    /// The incomplete body, if it is in the file already.
+    pub(crate) fn uploaded(&self) -> Option<i64> {
+        match self.content {
+            Content::Uploaded(id) => Some(id),
+            Content::Pieces(_) | Content::Large(_) => None,
+        }
+    }
+
+    /// What it takes in memory until it is stored, in octets, about.
+    pub(crate) fn memory(&self) -> usize {
+        let pieces = match &self.content {
+            Content::Pieces(pieces) => pieces.iter().map(Vec::len).sum(),
+            Content::Large(rest) => rest.len(),
+            Content::Uploaded(_) => 0,
+        };
+        let Description { envelope, structure, body } = &self.description;
+        let described = envelope.len() + structure.len() + body.len();
+        size_of::<Self>() + self.header.len() + described + pieces
     }
 
     /// Whether [`Prepared::upload`] has to come before [`Prepared::store`].
@@ -162,10 +185,18 @@ impl Prepared {
             Content::Uploaded(id) => {
                 let completed = conn
                     .prepare_cached(
-                        "UPDATE bodies SET refs = 1, envelope = ?2, structure = ?3 WHERE id = ?1 AND refs = -1 AND \
-                         email = ?4",
+                        "UPDATE bodies SET refs = 1, envelope = ?2, structure = ?3, size = ?5, header = ?6, hash = ?7 \
+                         WHERE id = ?1 AND refs = -1 AND email = ?4",
                     )?
-                    .execute(params![id, self.description.envelope, self.description.structure, self.email.0])?;
+                    .execute(params![
+                        id,
+                        self.description.envelope,
+                        self.description.structure,
+                        self.email.0,
+                        signed(self.size),
+                        self.header_length as i64,
+                        self.hash
+                    ])?;
                 if completed != 1 {
                     return Err(upload_gone());
                 }
@@ -203,6 +234,11 @@ impl Prepared {
     }
 }
 
+/// An id that no other message has.
+fn new_email() -> EmailId {
+    EmailId((ulid::Ulid::generate().random() as i64) & i64::MAX)
+}
+
 fn insert_row(
     conn: &Connection,
     refs: i64,
@@ -233,6 +269,13 @@ fn insert_row(
 /// The file was closed and recovered while a body was uploaded: what is left of it is garbage.
 fn upload_gone() -> MailboxError {
     MailboxError::Storage(letterlock_vault::VaultError::from(rusqlite::Error::QueryReturnedNoRows))
+}
+
+/// Gives an upload up: what is there of it is garbage. One that was adopted stays.
+pub(crate) fn give_up(conn: &Connection, body: i64, email: EmailId) -> Result<(), MailboxError> {
+    conn.prepare_cached("UPDATE bodies SET refs = 0 WHERE id = ?1 AND refs = -1 AND email = ?2")?
+        .execute(params![body, email.0])?;
+    Ok(())
 }
 
 /// More pieces of an upload. After a recovery its id may be another body's.
@@ -276,13 +319,13 @@ pub(crate) fn share(conn: &Connection, body: i64) -> Result<(), MailboxError> {
     Ok(())
 }
 
-/// Takes one message from the body. The last one takes a small body along; a large one becomes garbage, which
-/// is cleared in slices later, and so is one that somebody reads at the moment. Answers whether there is garbage now.
-pub(crate) fn release(work: &Work<'_>, body: i64) -> Result<bool, MailboxError> {
+/// Takes messages from the body. The last one takes a small body along; a large one becomes garbage, which is cleared
+/// in slices later, and so is one that somebody reads at the moment. Answers whether there is garbage now.
+pub(crate) fn release(work: &Work<'_>, body: i64, messages: i64) -> Result<bool, MailboxError> {
     let conn = work.tx;
     let left: Option<(i64, i64)> = conn
-        .prepare_cached("UPDATE bodies SET refs = refs - 1 WHERE id = ?1 RETURNING refs, size")?
-        .query_row([body], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached("UPDATE bodies SET refs = refs - ?2 WHERE id = ?1 RETURNING refs, size")?
+        .query_row([body, messages], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     match left {
         Some((refs, size)) if refs <= 0 && size <= LARGE as i64 && !work.memory.is_pinned(body) => {
@@ -293,6 +336,16 @@ pub(crate) fn release(work: &Work<'_>, body: i64) -> Result<bool, MailboxError> 
         Some((refs, _)) => Ok(refs <= 0),
         None => Ok(false),
     }
+}
+
+/// Notes that a message has left the body, which is [released](release) in the background.
+pub(crate) fn release_later(conn: &Connection, body: i64, size: u64) -> Result<(), MailboxError> {
+    conn.prepare_cached(
+        "INSERT INTO released(body, messages, size) VALUES (?1, 1, ?2) \
+         ON CONFLICT (body) DO UPDATE SET messages = messages + 1",
+    )?
+    .execute(params![body, signed(size)])?;
+    Ok(())
 }
 
 /// Removes up to `limit` pieces from the end; answers how many there were.

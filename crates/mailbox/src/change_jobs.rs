@@ -11,6 +11,7 @@ use crate::folder_row::{FolderRow, signed};
 use crate::messages::{
     self, Bodies, Leaving, NewRow, SLICE, above, date_at, flag_row, flags_at, join, spell,
 };
+use crate::quota::{Quota, Usage};
 use crate::types::{
     EmailId, FlagChange, FlagOperation, FlagRow, Flags, FolderId, ModSeq, SystemFlags, UidRanges,
 };
@@ -299,8 +300,8 @@ pub(crate) struct Route {
     pub(crate) ranges: UidRanges,
     pub(crate) transfer: Transfer,
     pub(crate) saved: i64,
-    /// What the account may hold, in octets.
-    pub(crate) quota: u64,
+    /// What the account may hold.
+    pub(crate) quota: Quota,
     /// Whether other slices follow or came before: what was copied is noted, to be taken back on failure.
     pub(crate) noted: bool,
 }
@@ -340,7 +341,9 @@ pub(crate) fn carry(
         return Ok(Attempt::Reserve(Shortage { uids: Some((route.to, count)) }));
     }
     if route.transfer == Transfer::Copy {
-        check_quota(work, route.quota, slice.iter().map(|(_, row)| row.size).sum())?;
+        let octets = slice.iter().map(|(_, row)| row.size).sum();
+        let added = Usage { octets, messages: u64::from(count) };
+        route.quota.check(work.tx, added)?;
     }
     let modseq = work.modseq()?;
     let first = work.take_uids(&mut target, count)?;
@@ -411,12 +414,4 @@ fn carried_slice(
         }
     }
     Ok(slice)
-}
-
-/// Refuses what would not fit into `quota` octets any more.
-pub(crate) fn check_quota(work: &Work<'_>, quota: u64, added: u64) -> Result<(), MailboxError> {
-    if quota < u64::MAX && messages::usage(work.tx)?.saturating_add(added) > quota {
-        return Err(MailboxError::OverQuota);
-    }
-    Ok(())
 }

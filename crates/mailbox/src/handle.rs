@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwapOption;
 use letterlock_vault::{
@@ -13,9 +13,10 @@ use tokio::sync::watch;
 
 use crate::change_jobs::Moved;
 use crate::error::MailboxError;
-use crate::feed::Feed;
+use crate::feed::{Feed, Happened};
 use crate::handle_search::{Fresh, Indexing};
 use crate::live::Live;
+use crate::quota::{Quota, Usage};
 use crate::sweep;
 use crate::types::{FolderId, ModSeq};
 
@@ -36,8 +37,9 @@ pub(crate) struct Shared {
     feed: Feed,
     closed: watch::Sender<bool>,
     quota: AtomicU64,
+    quota_messages: AtomicU64,
     message_size: u64,
-    sweeping: AtomicBool,
+    sweeps_asked: AtomicUsize,
     indexing: Arc<Indexing>,
     fresh: Fresh,
 }
@@ -61,8 +63,9 @@ impl Shared {
             feed: Feed::default(),
             closed: watch::Sender::new(false),
             quota: AtomicU64::new(u64::MAX),
+            quota_messages: AtomicU64::new(u64::MAX),
             message_size,
-            sweeping: AtomicBool::new(false),
+            sweeps_asked: AtomicUsize::new(0),
             indexing,
             fresh: Fresh::default(),
         }
@@ -160,10 +163,26 @@ impl Handle {
         self.shared.feed.list()
     }
 
+    /// Counts whatever happens in the account from now on, by whatever session or delivery, until it is locked.
+    pub fn pulse(&self) -> watch::Receiver<u64> {
+        self.shared.feed.pulse()
+    }
+
+    /// What happened after that count of the [`pulse`](Handle::pulse). Only a listener may ask: without any, nothing
+    /// is remembered.
+    pub fn happened(&self, after: u64) -> Happened {
+        self.shared.feed.happened(after)
+    }
+
     /// How much the account may hold, in octets; None for no limit. APPEND and COPY then answer
     /// [`MailboxError::OverQuota`]; deliveries are always filed, their limit is judged before.
     pub fn set_quota(&self, quota: Option<u64>) {
         self.shared.quota.store(quota.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How many messages the account may hold; None for no limit. See [`Handle::set_quota`].
+    pub fn set_message_quota(&self, quota: Option<u64>) {
+        self.shared.quota_messages.store(quota.unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// The account's keys.
@@ -224,11 +243,11 @@ impl Handle {
         self.run(|live, _| async move { live.sync().await }).await
     }
 
-    /// Octets of all messages.
+    /// How much mail there is.
     ///
     /// # Errors
     /// What storage reports.
-    pub async fn usage(&self) -> Result<u64, MailboxError> {
+    pub async fn usage(&self) -> Result<Usage, MailboxError> {
         self.live()?.read(|conn, _| crate::messages::usage(conn)).await
     }
 
@@ -242,18 +261,28 @@ impl Handle {
     }
 
     pub(crate) fn sweep_soon(&self) {
-        if self.shared.sweeping.swap(true, Ordering::AcqRel) {
+        let asked = &self.shared.sweeps_asked;
+        if asked.fetch_add(1, Ordering::AcqRel) > 0 {
             return;
         }
         let handle = self.clone();
         tokio::spawn(async move {
-            let result = match handle.live() {
-                Ok(live) => sweep::run(&live).await,
-                Err(error) => Err(error),
-            };
-            handle.shared.sweeping.store(false, Ordering::Release);
-            if let Err(error) = result {
-                tracing::debug!(account = %handle.account(), %error, "sweep ended early");
+            let asked = &handle.shared.sweeps_asked;
+            loop {
+                let heard = asked.load(Ordering::Acquire);
+                let result = match handle.live() {
+                    Ok(live) => sweep::run(&live).await,
+                    Err(error) => Err(error),
+                };
+                if let Err(error) = result {
+                    tracing::debug!(account = %handle.account(), %error, "sweep ended early");
+                    asked.store(0, Ordering::Release);
+                    return;
+                }
+                // Who asked meanwhile may have meant what came behind the last step.
+                if asked.compare_exchange(heard, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                    return;
+                }
             }
         });
     }
@@ -262,8 +291,12 @@ impl Handle {
         self.shared.live.load_full().ok_or(MailboxError::Locked)
     }
 
-    pub(crate) fn quota(&self) -> u64 {
-        self.shared.quota.load(Ordering::Relaxed)
+    /// How much the account may hold.
+    pub fn quota(&self) -> Quota {
+        let limit = |stored: &AtomicU64| {
+            Some(stored.load(Ordering::Relaxed)).filter(|limit| *limit < u64::MAX)
+        };
+        Quota { octets: limit(&self.shared.quota), messages: limit(&self.shared.quota_messages) }
     }
 
     /// Refuses what is larger than one message may be.

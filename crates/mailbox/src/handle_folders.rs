@@ -6,6 +6,7 @@ use letterlock_imap_wire::SpecialUse;
 use crate::change_jobs::Transfer;
 use crate::changes;
 use crate::error::MailboxError;
+use crate::feed::Incident;
 use crate::folder_row::FolderRow;
 use crate::folders;
 use crate::handle::Handle;
@@ -92,6 +93,7 @@ impl Handle {
                 live.read(|conn, _| Ok(FolderRow::by_name(conn, INBOX)?.folder_id())).await?;
             let target = to.clone();
             live.durable(move |work| folders::create(work, &target, None)).await?;
+            this.feed().incident(Incident::InboxRenamed { to: to.clone() });
             this.feed().list_changed();
             this.carry_all(&live, inbox, all_uids(), to, Transfer::Move, Timestamp::now()).await?;
             Ok(())
@@ -134,6 +136,29 @@ impl Handle {
                     .into_iter()
                     .map(|row| Ok((row.name.clone(), row.status(conn)?)))
                     .collect()
+            })
+            .await
+    }
+
+    /// The names and figures of these folders; those that are gone are left out.
+    ///
+    /// # Errors
+    /// What storage reports.
+    pub async fn statuses(
+        &self,
+        folders: Vec<FolderId>,
+    ) -> Result<Vec<(String, Status)>, MailboxError> {
+        self.live()?
+            .read(move |conn, _| {
+                let mut found = Vec::with_capacity(folders.len());
+                for folder in folders {
+                    match FolderRow::by_id(conn, folder) {
+                        Ok(row) => found.push((row.name.clone(), row.status(conn)?)),
+                        Err(MailboxError::NoSuchFolder) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok(found)
             })
             .await
     }

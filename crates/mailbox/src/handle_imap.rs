@@ -22,11 +22,6 @@ pub enum Lookup {
 }
 
 impl Handle {
-    /// How much the account may hold, in octets; None for no limit.
-    pub fn quota_limit(&self) -> Option<u64> {
-        Some(self.quota()).filter(|limit| *limit < u64::MAX)
-    }
-
     /// The messages of a folder that have the property.
     ///
     /// # Errors

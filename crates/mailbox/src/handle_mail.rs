@@ -12,15 +12,16 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rusqlite::params;
 
-use crate::body::Packed;
 use crate::change_jobs::{self, Carried, Route, Transfer, Which, carry};
 use crate::error::MailboxError;
 use crate::folder_row::FolderRow;
 use crate::handle::Handle;
+use crate::handle_bodies::{finish, start};
 use crate::handle_deliver::{BULK_OCTETS, finish_uploads, make_ready};
 use crate::live::Live;
 use crate::messages::{self, SLICE};
 use crate::name::normalise;
+use crate::quota::Usage;
 use crate::sweep;
 use crate::types::{
     Appended, Columns, Copied, FlagChange, FolderId, ModSeq, NewMessage, Row, StoreOutcome,
@@ -91,17 +92,8 @@ impl Handle {
     /// [`MailboxError::Damaged`] if it does not read back, or what else storage reports.
     pub async fn body(&self, folder: FolderId, uid: u32) -> Result<Option<Bytes>, MailboxError> {
         let live = self.live()?;
-        let started = live
-            .read(move |conn, _| match messages::body_of(conn, folder, uid)? {
-                Some(id) => Packed::start(conn, id)?
-                    .map(Some)
-                    .ok_or_else(|| MailboxError::damaged("a body is missing")),
-                None => Ok(None),
-            })
-            .await?;
-        let Some(packed) = started else { return Ok(None) };
-        match packed.complete(&live.db).await? {
-            Some(packed) => Ok(Some(packed.unpack().await?)),
+        match live.read(move |conn, _| start(conn, folder, uid)).await? {
+            Some(packed) => finish(&live, packed).await,
             None => Ok(None),
         }
     }
@@ -119,12 +111,11 @@ impl Handle {
         self.run(|live, this| async move {
             let (target, quota) = (name.clone(), this.quota());
             let size: u64 = new.iter().map(|message| message.bytes.len() as u64).sum();
+            let added = Usage { octets: size, messages: new.len() as u64 };
             // Before the work of packing, and of uploading what is large.
             live.read(move |conn, _| {
                 FolderRow::by_name(conn, &target)?;
-                let fits =
-                    quota == u64::MAX || messages::usage(conn)?.saturating_add(size) <= quota;
-                if fits { Ok(()) } else { Err(MailboxError::OverQuota) }
+                quota.check(conn, added)
             })
             .await?;
             let _bulk = (size >= BULK_OCTETS || new.len() > SLICE).then(|| live.db.bulk());
@@ -132,7 +123,7 @@ impl Handle {
             let (messages, saved) = (Arc::clone(&ready), Timestamp::now().as_second());
             let result = live
                 .durable(move |work| {
-                    change_jobs::check_quota(work, quota, size)?;
+                    quota.check(work.tx, added)?;
                     let mut folder = FolderRow::by_name(work.tx, &name)?;
                     let uids = change_jobs::append(work, &mut folder, &messages, saved)?;
                     Ok((folder, uids))
@@ -234,13 +225,13 @@ impl Handle {
                     None => break Ok(()),
                 }
             };
+            let synced = if gone.is_empty() { Ok(()) } else { live.sync().await };
+            // Behind the sync, which somebody waits for.
             if garbage {
                 this.sweep_soon();
             }
             outcome?;
-            if !gone.is_empty() {
-                live.sync().await?;
-            }
+            synced?;
             Ok(gone)
         })
         .await
@@ -345,8 +336,9 @@ impl Handle {
             .collect();
         match (outcome, transfer) {
             (Err(error), Transfer::Copy) => {
-                let undone = sweep::undo_copies(live, Some((to, slices))).await?;
-                self.tell(undone);
+                let undone = sweep::undo_copies(live, Some((to, slices))).await;
+                self.sweep_soon();
+                self.tell(undone?);
                 return Err(error);
             }
             (Err(error), Transfer::Move) => return Err(error),

@@ -4,9 +4,11 @@ use rusqlite::{Connection, params};
 use thiserror::Error;
 
 use crate::error::MailboxError;
+use crate::feed::Incident;
 use crate::folder_row::FolderRow;
 use crate::handle::Handle;
 use crate::name::normalise;
+use crate::types::FolderId;
 
 /// Largest value, in octets.
 const LARGEST: usize = 65_536;
@@ -78,14 +80,20 @@ impl Handle {
             return Err(MetadataError::TooLarge(LARGEST as u64));
         }
         let done = self
-            .run(|live, _| async move {
+            .run(|live, this| async move {
+                let entries = values.iter().map(|(entry, _)| entry.clone()).collect();
                 let job = move |conn: &Connection| set(conn, name.as_deref(), &values);
-                live.durable(move |work| match job(work.tx) {
-                    Err(MetadataError::Mailbox(error)) => Err(error),
-                    // Nothing was written: there is nothing to take back.
-                    done => Ok(done),
-                })
-                .await
+                let done = live
+                    .durable(move |work| match job(work.tx) {
+                        Err(MetadataError::Mailbox(error)) => Err(error),
+                        // Nothing was written: there is nothing to take back.
+                        done => Ok(done),
+                    })
+                    .await?;
+                Ok(done.map(|id| {
+                    let folder = (id != ACCOUNT).then_some(FolderId(id));
+                    this.feed().incident(Incident::Annotated { folder, entries });
+                }))
             })
             .await;
         done?
@@ -99,11 +107,12 @@ fn id_of(conn: &Connection, name: Option<&str>) -> Result<i64, MailboxError> {
     }
 }
 
+/// Answers the folder's id.
 fn set(
     conn: &Connection,
     name: Option<&str>,
     values: &[(String, Option<Vec<u8>>)],
-) -> Result<(), MetadataError> {
+) -> Result<i64, MetadataError> {
     let id = id_of(conn, name)?;
     check(conn, id, values)?;
     for (entry, value) in values {
@@ -120,7 +129,7 @@ fn set(
         }
         .map_err(MailboxError::from)?;
     }
-    Ok(())
+    Ok(id)
 }
 
 /// Whether there is room for the new values, before any is written.

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use letterlock_imap_wire::mime::{PartKind, Tree};
 use letterlock_imap_wire::section::{Section, SectionText};
+use letterlock_imap_wire::structure::Outline;
 
 /// The entities of a message, in the order in which they begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,16 @@ impl Layout {
             kind: part.kind.clone(),
         };
         Self { parts: Tree::parse(message).parts().iter().map(place).collect() }
+    }
+
+    /// Of a message that has passed by.
+    pub(crate) fn of_outline(outline: &Outline<'_>) -> Self {
+        let place = |entity: &letterlock_imap_wire::structure::Entity<'_>| Place {
+            header: entity.header.clone(),
+            body: entity.body.clone(),
+            kind: entity.kind.clone(),
+        };
+        Self { parts: outline.entities().iter().map(place).collect() }
     }
 
     /// A message of which nothing but the length of its header and of all is known.

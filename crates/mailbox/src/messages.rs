@@ -15,6 +15,7 @@ use crate::body;
 use crate::error::MailboxError;
 use crate::folder_row::{FolderRow, signed};
 use crate::pack::unpack;
+use crate::quota::Usage;
 use crate::types::{
     Columns, EmailId, FlagRow, Flags, FolderId, ModSeq, Row, SystemFlags, UidRanges,
 };
@@ -26,6 +27,8 @@ pub(crate) const SLICE: usize = 1_000;
 const ROWS_BYTES: usize = 4 << 20;
 /// Rows in `expunged` for a folder above which the older half goes.
 const TOMBSTONES: u32 = 20_000;
+/// Where more messages than these leave a folder at once, their bodies are cleared away in the background.
+const AT_ONCE: usize = 8;
 /// How many keywords a folder may know.
 const KEYWORDS: usize = 256;
 
@@ -128,8 +131,15 @@ pub(crate) fn remove(
         folder.messages = folder.messages.saturating_sub(1);
         folder.bytes = folder.bytes.saturating_sub(message.size);
         count(folder, message.system, SystemFlags::SEEN | SystemFlags::DELETED, -1);
-        if bodies == Bodies::Release {
-            garbage |= body::release(work, message.body)?;
+        match bodies {
+            Bodies::Keep => {}
+            Bodies::Release if leaving.len() <= AT_ONCE => {
+                garbage |= body::release(work, message.body, 1)?;
+            }
+            Bodies::Release => {
+                body::release_later(work.tx, message.body, message.size)?;
+                garbage = true;
+            }
         }
     }
     let gone: UidRanges = leaving.iter().map(|message| message.uid).collect();
@@ -364,12 +374,26 @@ pub(crate) fn body_of(
     Ok(body)
 }
 
-/// Octets of all messages in folders that are not deleted.
-pub(crate) fn usage(conn: &Connection) -> Result<u64, MailboxError> {
-    let bytes: i64 = conn
-        .prepare_cached("SELECT coalesce(sum(bytes), 0) FROM folders WHERE name IS NOT NULL")?
-        .query_row([], |row| row.get(0))?;
-    Ok(bytes.unsigned_abs())
+/// Octets of a message.
+pub(crate) fn size_of(
+    conn: &Connection,
+    folder: FolderId,
+    uid: u32,
+) -> Result<Option<u64>, MailboxError> {
+    let mut query =
+        conn.prepare_cached("SELECT size FROM messages WHERE folder = ?1 AND uid = ?2")?;
+    let size = query.query_map(params![folder.0, uid], |row| row.get::<_, i64>(0))?.next();
+    Ok(size.transpose()?.map(i64::unsigned_abs))
+}
+
+/// All messages in folders that are not deleted.
+pub(crate) fn usage(conn: &Connection) -> Result<Usage, MailboxError> {
+    let (octets, messages): (i64, i64) = conn
+        .prepare_cached(
+            "SELECT coalesce(sum(bytes), 0), coalesce(sum(messages), 0) FROM folders WHERE name IS NOT NULL",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(Usage { octets: octets.unsigned_abs(), messages: messages.unsigned_abs() })
 }
 
 #[cfg(test)]

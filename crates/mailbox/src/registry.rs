@@ -35,6 +35,7 @@ use crate::handle::{Handle, Shared};
 use crate::handle_search::Indexing;
 use crate::index::WORTHWHILE;
 use crate::live::{Live, make_file};
+use crate::quota::Usage;
 use crate::sweep;
 
 pub use self::rotate::RotateError;
@@ -126,7 +127,17 @@ impl Mailboxes {
         }
         files::check_there(&self.pool, &path).await?;
         files::remove_other_epochs(&self.pool, &self.data_dir, account, secrets.epoch()).await?;
-        let live = Live::open(&self.pool, path, secrets, &self.options).await?;
+        let live = match Live::open(&self.pool, path.clone(), secrets.clone(), &self.options).await
+        {
+            Err(MailboxError::Damaged(damage)) => {
+                // Without the pages that are needed at once nothing of it could be read: its owner is here with the key.
+                tracing::error!(account = %account, damage, "the mailbox does not open; written anew from what can be read");
+                let salvaged = self.write_anew(&secrets, &mut |_, _| ()).await?;
+                tracing::error!(account = %account, messages = salvaged.messages, "the damaged file stays beside the new one");
+                Live::open(&self.pool, path, secrets, &self.options).await?
+            }
+            other => other?,
+        };
         sweep::undo_copies(&live, None).await?;
         sweep::drop_uploads(&live).await?;
         let sealing_agrees = live.sealing_agrees;
@@ -315,11 +326,11 @@ impl Mailboxes {
         Ok(())
     }
 
-    /// Octets of the messages of an unlocked account; None for a locked one.
+    /// How much mail an unlocked account has; None for a locked one.
     ///
     /// # Errors
     /// What storage reports.
-    pub async fn usage(&self, account: AccountId) -> Result<Option<u64>, MailboxError> {
+    pub async fn usage(&self, account: AccountId) -> Result<Option<Usage>, MailboxError> {
         match self.handle(account) {
             Some(handle) => handle.usage().await.map(Some),
             None => Ok(None),

@@ -12,6 +12,8 @@
 //! - `expunged` remembers what went (QRESYNC), `lost` the modification sequences that a crash may have taken.
 //! - `search_*` are the word index: see `index`. Bodies up to `frontier` are indexed, but for the waiting ones;
 //!   no new body gets an id up to `floor`; `gone` counts those that were indexed and went.
+//! - `released` holds the bodies that messages have left, where many went at once: how many left each, and its size.
+//!   They still count in `refs`, until they are cleared away in the background.
 //! - `annotations` are METADATA's; folder 0 stands for the account. They go with their folder's name.
 
 /// The steps that make the newest form of the file; `PRAGMA user_version` counts those done.
@@ -129,6 +131,10 @@ CREATE TABLE annotations(
 CREATE TRIGGER annotations_of_deleted AFTER UPDATE OF name ON folders WHEN new.name IS NULL BEGIN
   DELETE FROM annotations WHERE folder = new.id;
 END;
+", "
+CREATE TABLE released(body INTEGER PRIMARY KEY, messages INTEGER NOT NULL, size INTEGER NOT NULL);
+", "
+CREATE INDEX messages_flagged ON messages(folder, uid) WHERE (flags & 4) != 0;
 "];
 
 #[cfg(test)]
@@ -174,6 +180,11 @@ mod tests {
                  ?2 AND ?3 AND \
                  (flags & 8) != 0 ORDER BY uid LIMIT ?4",
                 "messages_deleted (folder=? AND uid>? AND uid<?)",
+            ),
+            (
+                "SELECT uid FROM messages INDEXED BY messages_flagged WHERE folder = ?1 AND uid BETWEEN ?2 AND ?3 AND \
+                 (flags & 4) != 0 ORDER BY uid LIMIT ?4",
+                "messages_flagged (folder=? AND uid>? AND uid<?)",
             ),
             ("SELECT id FROM bodies WHERE refs < 1 AND refs = 0 LIMIT 1", "bodies_unused"),
             ("SELECT id FROM folders WHERE name IS NULL LIMIT 1", "sqlite_autoindex_folders_1"),

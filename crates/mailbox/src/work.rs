@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::error::MailboxError;
 use crate::folder_row::{FolderRow, signed};
+use crate::orders::Orders;
 use crate::types::{FolderId, ModSeq};
 
 /// How many modseqs a synced commit reserves for the file.
@@ -33,6 +34,7 @@ pub(crate) struct Memory {
     uids: Mutex<HashMap<i64, UidList>>,
     /// How many readers each body has.
     pins: Mutex<HashMap<i64, usize>>,
+    pub(crate) orders: Orders,
 }
 
 /// Keeps a body from being cleared away until it is dropped, whoever has it then.
@@ -169,6 +171,7 @@ impl Memory {
             [signed(self.next_modseq())],
         )?;
         self.lists().clear();
+        self.orders.clear();
         Ok(())
     }
 }

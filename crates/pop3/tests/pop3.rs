@@ -1,5 +1,7 @@
 //! POP3 over loopback, on a real directory and mailboxes in a folder.
 
+mod replay;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ use letterlock_vault::slot::{self, Argon2Cost};
 use letterlock_vault::{AccountId, AccountKey, AccountSecrets, Pool, ServerKey};
 use tempfile::TempDir;
 
-/// A server with ann@a.test, whose mailbox is unlocked.
+/// A server with one account, whose mailbox is unlocked.
 struct World {
     pop3: Arc<Pop3>,
     mailboxes: Arc<Mailboxes>,
@@ -31,12 +33,16 @@ struct World {
 
 impl World {
     async fn new(login_timeout: Duration) -> World {
+        World::of("ann@a.test", login_timeout).await
+    }
+
+    async fn of(address: &str, login_timeout: Duration) -> World {
         let dir = tempfile::tempdir().unwrap();
         let server = Arc::new(ServerKey::load_or_create(dir.path(), None).unwrap());
         let pool = Pool::new("test", 2);
         let directory = Directory::open(dir.path(), &server, &pool).await.unwrap();
         let mailboxes = Mailboxes::new(dir.path(), pool, Options::default());
-        let name = Domain::parse("a.test").unwrap();
+        let name = Domain::parse(address.split_once('@').unwrap().1).unwrap();
         directory.add_domain(name, None, Vec::new(), Timestamp::now()).await.unwrap();
         let (id, key, now) = (AccountId::generate(), AccountKey::random(), Timestamp::now());
         let (secrets, wrapped) = AccountSecrets::generate(id, &key, &server);
@@ -45,9 +51,10 @@ impl World {
         let slots = vec![NamedSlot { slot, name: String::new(), created_at: now, last_used: None }];
         let new = NewAccount {
             id,
-            address: "ann@a.test".parse().unwrap(),
+            address: address.parse().unwrap(),
             keys: AccountKeys { mode: KeyMode::UserHeld, secrets: wrapped, slots },
             quota: None,
+            quota_messages: None,
             display_name: None,
             created_at: now,
         };

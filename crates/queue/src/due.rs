@@ -115,37 +115,12 @@ impl Queue {
         self.database.read(lanes::next).await
     }
 
-    /// Counts a try and sets the time of the one after it. To be called before the try, so that a message which makes
-    /// the program end is not tried again at once; it survives that, though not a power cut. Gives back the rows that
-    /// are still due: others were cancelled or held meanwhile and are not to be tried.
-    ///
-    /// # Errors
-    /// `Vault`.
-    pub async fn attempt(
-        &self,
-        rows: Vec<RowId>,
-        next_attempt: Timestamp,
-    ) -> Result<Vec<RowId>, QueueError> {
-        self.database
-            .write(move |transaction| {
-                let mut update = transaction.prepare_cached(
-                    "UPDATE rows SET next_attempt = ?, attempts = attempts + 1, crowded = 0
-                     WHERE row = ? AND state = 'due'",
-                )?;
-                let mut left = Vec::with_capacity(rows.len());
-                for row in rows {
-                    if update.execute(params![next_attempt.as_microsecond(), row.0])? > 0 {
-                        left.push(row);
-                    }
-                }
-                Ok(left)
-            })
-            .await
-    }
-
-    /// Stores outcomes, and the notification that they cause, in one durable commit. Outcomes of rows that were
+    /// Stores outcomes, and the notification that they cause, in one transaction. Outcomes of rows that were
     /// cancelled meanwhile are passed over. A row on hold keeps that state when it is deferred. Parked rows may be
     /// given up or done with this way too.
+    ///
+    /// With a notification it is durable on return, as whatever is accepted. Without one it survives a crash of the
+    /// process at once, a power cut from a second later on: one that comes before makes the try again, and loses nothing.
     ///
     /// # Errors
     /// As [`Queue::accept`]; nothing of it stays then.
@@ -165,16 +140,18 @@ impl Queue {
             .as_ref()
             .map_or((false, false), |prepared| (prepared.has_remote(), prepared.has_local()));
         let numbers = self.numbers();
-        let (accepted, left) = self
-            .database
-            .commit(move |transaction| {
-                let left = store(transaction, &outcomes)?;
-                let accepted = prepared
-                    .map(|prepared| prepare::insert(transaction, &prepared, &numbers))
-                    .transpose()?;
-                Ok::<_, QueueError>((accepted, left))
-            })
-            .await?;
+        let durable = prepared.is_some();
+        let job = move |transaction: &Transaction<'_>| {
+            let left = store(transaction, &outcomes)?;
+            let accepted = prepared
+                .map(|prepared| prepare::insert(transaction, &prepared, &numbers))
+                .transpose()?;
+            Ok::<_, QueueError>((accepted, left))
+        };
+        let (accepted, left) = match durable {
+            true => self.database.commit(job).await?,
+            false => self.database.write(job).await?,
+        };
         if let Some(guard) = guard {
             guard.done();
         }

@@ -10,6 +10,7 @@
 //! which the server can read, exists only while a recipient needs it who is remote, waiting or server-held.
 
 mod adopt;
+mod attempt;
 mod body;
 mod counts;
 mod due;
@@ -28,6 +29,7 @@ mod sql;
 mod verify;
 
 pub use adopt::Adoption;
+pub use attempt::Attempt;
 pub use counts::{Counts, Usage};
 pub use due::{Due, DueRow, Outcome, Verdict};
 pub use error::QueueError;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use letterlock_address::Mailbox;
 use letterlock_vault::{AccountId, DeliveryId, Envelope, Key};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::body::{self, CHUNK, Copy, Place};
 use crate::error::QueueError;
@@ -185,36 +185,8 @@ impl Queue {
     /// # Errors
     /// `Gone` if it was filed or cancelled meanwhile, `Damaged` if it does not open, `Vault`.
     pub async fn open_body(&self, parked: &Parked, content: &Key) -> Result<Bytes, QueueError> {
-        self.read_body(parked.id, parked.body, parked.copy, parked.size, content.clone()).await
-    }
-
-    /// The body of an entry, from the copy that the server may read.
-    ///
-    /// # Errors
-    /// `Gone` if the entry is no more, `Sealed` if only owners can read it, `Damaged` if it does not open, `Vault`.
-    pub async fn server_body(&self, entry: EntryId) -> Result<Bytes, QueueError> {
-        type Found = (DeliveryId, i64, Option<i64>, Option<Vec<u8>>);
-        let found: Option<Found> = self
-            .database
-            .read(move |connection| {
-                Ok::<_, QueueError>(
-                    connection
-                        .prepare_cached(
-                            "SELECT id, size, server_body, server_key FROM entries WHERE entry = ?",
-                        )?
-                        .query_row([entry.0], |row| {
-                            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-                        })
-                        .optional()?,
-                )
-            })
-            .await?;
-        let (id, size, body, wrapped) = found.ok_or(QueueError::Gone)?;
-        let (Some(body), Some(wrapped)) = (body, wrapped) else {
-            return Err(QueueError::Sealed(id));
-        };
-        let content = self.unwrap_key(id, &wrapped)?;
-        self.read_body(id, body, Copy::Server, schema::size(size), content).await
+        self.read_body((parked.id, parked.size), (parked.body, parked.copy), content.clone(), None)
+            .await
     }
 
     /// The content key of the server's copy.
@@ -223,20 +195,27 @@ impl Queue {
         opened.map_err(|_| QueueError::Damaged { id, part: "the key of its body" })
     }
 
-    async fn read_body(
+    /// Reads a body and opens it; the first pieces may have been read already.
+    pub(crate) async fn read_body(
         &self,
-        id: DeliveryId,
-        body: i64,
-        copy: Copy,
-        size: u64,
+        (id, size): (DeliveryId, u64),
+        (body, copy): (i64, Copy),
         content: Key,
+        mut ready: Option<Vec<Vec<u8>>>,
     ) -> Result<Bytes, QueueError> {
         let count = body::chunk_count(size);
         let damaged = || QueueError::Damaged { id, part: "its body" };
         let mut plain = Vec::with_capacity(usize::try_from(size).map_err(|_| damaged())?);
         let mut first = 0u64;
         while first < count {
-            let pieces = self.read_pieces(body, first).await?;
+            let pieces = match ready.take() {
+                Some(pieces) => pieces,
+                None => {
+                    self.database
+                        .read(move |connection| read_pieces(connection, body, first))
+                        .await?
+                }
+            };
             if pieces.is_empty() {
                 // Everything at once is what a deletion leaves; a part of it, what damage does.
                 return Err(if first == 0 { QueueError::Gone } else { damaged() });
@@ -260,21 +239,21 @@ impl Queue {
         }
         Ok(Bytes::from(plain))
     }
+}
 
-    async fn read_pieces(&self, body: i64, first: u64) -> Result<Vec<Vec<u8>>, QueueError> {
-        self.database
-            .read(move |connection| {
-                let (start, end) = body::chunk_range(body);
-                let mut statement = connection.prepare_cached(
-                    "SELECT data FROM chunks WHERE chunk >= ? AND chunk < ? ORDER BY chunk LIMIT ?",
-                )?;
-                let from = start + crate::prepare::stored(first);
-                let rows = statement
-                    .query_map(params![from, end, READ_PIECES as u32], |row| row.get(0))?;
-                Ok(rows.collect::<rusqlite::Result<_>>()?)
-            })
-            .await
-    }
+/// Pieces of a body from this one on, as many as one job should read.
+pub(crate) fn read_pieces(
+    connection: &Connection,
+    body: i64,
+    first: u64,
+) -> Result<Vec<Vec<u8>>, QueueError> {
+    let (start, end) = body::chunk_range(body);
+    let mut statement = connection.prepare_cached(
+        "SELECT data FROM chunks WHERE chunk >= ? AND chunk < ? ORDER BY chunk LIMIT ?",
+    )?;
+    let from = start + crate::prepare::stored(first);
+    let rows = statement.query_map(params![from, end, READ_PIECES as u32], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 const _: () = assert!(READ_PIECES * CHUNK <= 1024 * 1024);

@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use letterlock_address::ReversePath;
 use letterlock_config::Outbound;
 use letterlock_net::Shutdown;
-use letterlock_queue::{BodyType, Due, DueRow, Notify, Origin, QueueError, RequireTls, Ret, RowId};
+use letterlock_queue::{
+    Attempt, BodyType, Due, DueRow, Notify, Origin, QueueError, RequireTls, Ret, RowId,
+};
 use letterlock_smtp_wire::command;
 use letterlock_smtp_wire::seven_bit::{is_seven_bit, seven_bit};
 use letterlock_state::Event;
@@ -35,11 +37,12 @@ impl Relay {
             turn = self.ready(&hop, due.size) => turn,
         };
         if let Some((turn, _memory)) = turn {
-            let outcome = self.attempt(&hop, &mut due, &turn, &shutdown).await;
+            let tried = self.attempt(&hop, &mut due, &turn, &shutdown).await;
             // Also after a try that came to nothing: a connection that nobody waits for would stay open.
             self.carrier.part(&turn);
+            // The next message need not wait until it is stored what became of this one.
             drop(turn);
-            if let Err(error) = outcome {
+            if let Err(error) = self.conclude(&due, tried).await {
                 tracing::error!(delivery = %due.id, %error, "an attempt could not be made or stored");
                 // The rows may still be due. Until they are let go of, nobody takes them again.
                 tokio::select! {
@@ -49,6 +52,18 @@ impl Relay {
             }
         }
         self.forget(&hop);
+    }
+
+    /// Stores what became of a try, if there was one.
+    async fn conclude(
+        &self,
+        due: &Due,
+        tried: Result<Option<(Bytes, Carried)>, QueueError>,
+    ) -> Result<(), QueueError> {
+        match tried? {
+            Some((message, carried)) => self.settle(due, &message, carried).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits for a turn at the destination, then for room for the body.
@@ -61,13 +76,14 @@ impl Relay {
         Some((turn, memory))
     }
 
+    /// Makes a try: the message, and what became of it; `None` if nobody is to have it any more.
     async fn attempt(
         &self,
         hop: &NextHop,
         due: &mut Due,
         turn: &Turn,
         shutdown: &Shutdown,
-    ) -> Result<(), QueueError> {
+    ) -> Result<Option<(Bytes, Carried)>, QueueError> {
         let now = Timestamp::now();
         let tries = due.rows.iter().map(|row| row.attempts).min().unwrap_or_default();
         let next = match self.schedule.next(due.since(), tries, now, random()) {
@@ -76,32 +92,32 @@ impl Relay {
             Next::Expired => self.schedule.again(now),
         };
         let rows = due.rows.iter().map(|row| row.row).collect();
-        let left: HashSet<RowId> = self.queue.attempt(rows, next).await?.into_iter().collect();
+        let Attempt { rows, message } = self.queue.begin(due.entry, rows, next).await?;
+        let left: HashSet<RowId> = rows.into_iter().collect();
         due.rows.retain(|row| left.contains(&row.row));
         if due.rows.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let recipients = u32::try_from(due.rows.len()).unwrap_or(u32::MAX);
         let number = tries.saturating_add(1);
         let event = Event::Attempt { hop: hop.to_string().into(), number, recipients };
         self.state.record(due.id, now, event);
-        let (message, carried) = match self.queue.server_body(due.entry).await {
+        match message {
             Ok(message) => {
                 let carried = match turn.found_dead(due.require_tls) {
                     Some(finding) => Carried::all(finding, due.rows.len()),
                     None => self.carry(hop, due, &message, turn, shutdown).await,
                 };
-                (message, carried)
+                Ok(Some((message, carried)))
             }
-            Err(QueueError::Gone) => return Ok(()),
+            Err(QueueError::Gone) => Ok(None),
             Err(error @ QueueError::Damaged { .. }) => {
                 tracing::error!(delivery = %due.id, %error, "the message is given up");
                 let finding = Finding::failed(3, 0, "the message was damaged in this server");
-                (Bytes::new(), Carried::all(finding, due.rows.len()))
+                Ok(Some((Bytes::new(), Carried::all(finding, due.rows.len()))))
             }
-            Err(error) => return Err(error),
-        };
-        self.settle(due, &message, carried).await
+            Err(error) => Err(error),
+        }
     }
 
     /// Carries a message to all whose addresses are not known to be gone.

@@ -16,12 +16,18 @@ const IN_HAND: usize = 8_192;
 /// Recipients in hand for one destination: enough for all its connections, most of the time.
 const LANE: usize = 256;
 
+/// Recipients that must have left, of those in hand, before more are looked for: a look costs as much for one as for
+/// many, and a destination has more than these in hand while there is a backlog.
+const REFILL: usize = 64;
+
 #[derive(Default)]
 pub(crate) struct Hands {
     rows: HashSet<RowId>,
     lanes: HashMap<String, usize>,
     tasks: HashMap<Id, (String, Vec<RowId>)>,
     pub(crate) join: JoinSet<()>,
+    /// Recipients that have left since the last look.
+    left: usize,
     /// How far the queue's crowded destinations were looked at.
     pub(crate) after: String,
 }
@@ -31,12 +37,18 @@ impl Hands {
         self.rows.len() + PAGE <= IN_HAND
     }
 
+    /// Whether it is worth looking for more, if there is more.
+    pub(crate) fn want_more(&self) -> bool {
+        self.have_room() && (self.left >= REFILL || self.rows.len() < REFILL)
+    }
+
     pub(crate) fn are_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
-    /// What may be taken besides.
-    pub(crate) fn share(&self, outbound: &Arc<Outbound>) -> Share {
+    /// What may be taken besides, for a look that is made now.
+    pub(crate) fn share(&mut self, outbound: &Arc<Outbound>) -> Share {
+        self.left = 0;
         let outbound = Arc::clone(outbound);
         Share {
             limit: PAGE,
@@ -67,6 +79,7 @@ impl Hands {
         for row in &rows {
             self.rows.remove(row);
         }
+        self.left += rows.len();
         if let Some(count) = self.lanes.get_mut(&lane) {
             *count = count.saturating_sub(rows.len());
             if *count == 0 {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use letterlock_address::{Domain, Mailbox};
@@ -11,7 +11,7 @@ use letterlock_config::Outbound;
 use letterlock_directory::Directory;
 use letterlock_dns::Resolver;
 use letterlock_net::{ClientTls, Shutdown};
-use letterlock_queue::{Page, Queue, QueueError, Route, RowId};
+use letterlock_queue::{NewRecipient, Page, Queue, QueueError, RowId};
 use letterlock_state::State;
 use letterlock_transport_policy::Policies;
 use tokio::sync::Semaphore;
@@ -44,8 +44,9 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Knows how a message that is made here gets to an address. The binary wires it to the one who files mail.
 pub trait Addressing: Send + Sync {
-    /// The way to this address; `None` if nothing can be delivered there.
-    fn route<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Option<Route>>;
+    /// Whom a report to this address goes to: several if it is an alias, nobody if nothing can be delivered there. What
+    /// an alias passes on to another server has its `forward`.
+    fn ways<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Vec<NewRecipient>>;
 }
 
 /// What the relay works with.
@@ -159,13 +160,17 @@ impl Relay {
     pub async fn run(self: Arc<Self>, shutdown: Shutdown) {
         let _tracked = shutdown.track();
         let mut hands = Hands::default();
-        let (mut look, mut backlog) = (true, false);
+        let (mut look, mut backlog, mut wake) = (true, false, Instant::now());
         while !shutdown.is_draining() {
-            let pause = self.work(&mut hands, look, &mut backlog, &shutdown).await;
-            let pause = pause.unwrap_or_else(|error| {
-                tracing::error!(%error, "the queue cannot be read");
-                RECOVER
-            });
+            // Asking costs a turn of the queue's, so not every message that ends is a reason to.
+            if look || hands.are_empty() {
+                let pause = self.work(&mut hands, look, &mut backlog, &shutdown).await;
+                let pause = pause.unwrap_or_else(|error| {
+                    tracing::error!(%error, "the queue cannot be read");
+                    RECOVER
+                });
+                wake = Instant::now() + pause;
+            }
             tokio::select! {
                 biased;
                 () = shutdown.draining() => break,
@@ -174,10 +179,12 @@ impl Relay {
                     while let Some(ended) = hands.join.try_join_next_with_id() {
                         hands.finished(ended);
                     }
-                    look = backlog && hands.have_room();
+                    look = backlog && hands.want_more();
+                    // It may have put its recipients off until a time before that.
+                    wake = wake.min(Instant::now() + LOOK);
                 }
                 () = self.queue.relay_bell().notified() => look = true,
-                () = tokio::time::sleep(pause) => look = true,
+                () = tokio::time::sleep_until(wake.into()) => look = true,
             }
         }
         while let Some(ended) = hands.join.join_next_with_id().await {

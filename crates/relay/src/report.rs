@@ -133,16 +133,17 @@ impl Reporter {
             tracing::info!(delivery = %subject.id, about = told.len(), "nobody to tell, it has no sender");
             return None;
         };
-        let Some(route) = self.addressing.route(to).await else {
+        let ways = self.addressing.ways(to).await;
+        if ways.is_empty() {
             tracing::info!(delivery = %subject.id, about = told.len(), "its sender cannot be reached");
             return None;
-        };
+        }
         let from = self.postmaster_domain(to);
         let guarded = require_tls == RequireTls::Required;
+        let leaves = ways.iter().any(|way| matches!(way.route, Route::Remote));
         // RFC 8689 §5: such a report must travel as its message did, or tell nothing of its header. One that goes to
         // another server tells nothing, so that it is not lost where REQUIRETLS ends.
-        let redacted = (guarded && matches!(route, Route::Remote))
-            .then(|| dsn::only_message_id(subject.message));
+        let redacted = (guarded && leaves).then(|| dsn::only_message_id(subject.message));
         let notice = Notice {
             id: DeliveryId::generate(),
             hostname: &self.hostname,
@@ -161,9 +162,13 @@ impl Reporter {
             told,
         };
         let composed = dsn::compose(&notice);
-        let body = self.signed(composed.bytes, &from, now).await;
-        let recipient =
-            NewRecipient { notify: Notify::Never, ..NewRecipient::new(to.clone(), route) };
+        let mut body = self.signed(composed.bytes, &from, now).await;
+        if ways.iter().any(|way| way.forward.is_some()) {
+            // By which a loop is noticed, as on any copy that an alias passes on (RFC 9228).
+            body = Bytes::from([format!("Delivered-To: {to}\r\n").as_bytes(), &body].concat());
+        }
+        let recipients =
+            ways.into_iter().map(|way| NewRecipient { notify: Notify::Never, ..way }).collect();
         let body_type = if composed.eight_bit { BodyType::EightBit } else { BodyType::SevenBit };
         let entry = NewEntry {
             id: notice.id,
@@ -174,7 +179,7 @@ impl Reporter {
                 true => RequireTls::Required,
                 false => RequireTls::Unspecified,
             },
-            ..NewEntry::new(Origin::Dsn, ReversePath::Null, now, body, vec![recipient])
+            ..NewEntry::new(Origin::Dsn, ReversePath::Null, now, body, recipients)
         };
         Some(Written { entry, action: notice.gravest() })
     }

@@ -305,6 +305,22 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_both_families_get_their_turn() {
+        let ips = ["192.0.2.1", "2001:db8::1", "192.0.2.2", "192.0.2.3", "2001:db8::2"];
+        let answer = HostAnswer {
+            addresses: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
+            security: Security::Insecure,
+            canonical: None,
+            alias: None,
+        };
+        let host = Host { name: "h.test".into(), port: 25, named_by: NamedBy::Mx };
+        let (_, found) = addresses(Ok(answer), &host, 2).unwrap();
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let wanted = ["[2001:db8::1]:25", "[2001:db8::2]:25", "192.0.2.1:25", "192.0.2.2:25"];
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
     fn hosts_without_addresses() {
         let host = |named_by| Host { name: "h.test".into(), port: 25, named_by };
         let status = |found: Result<HostAnswer, DnsError>, named_by| {

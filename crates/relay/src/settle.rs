@@ -164,10 +164,7 @@ impl Relay {
 
 /// A server said that there is nobody, and that it will stay so.
 fn is_gone(finding: &Finding) -> bool {
-    let status = (finding.status.class, finding.status.subject, finding.status.detail);
-    finding.host().is_some()
-        && finding.fate == Fate::Failed
-        && matches!(status, (5, 1, 1 | 2 | 3 | 6 | 10) | (5, 2, 1))
+    finding.host().is_some() && finding.fate == Fate::Failed && finding.status.is_gone()
 }
 
 /// The sender was not told of the delay after all.

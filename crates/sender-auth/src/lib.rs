@@ -8,12 +8,14 @@
 mod arc;
 mod authres;
 mod dkim;
+mod known;
 mod names;
 mod report;
 mod results;
 mod seal;
 mod sign;
 mod spf;
+mod strip;
 mod txt;
 mod verify;
 
@@ -21,7 +23,8 @@ pub use report::{
     Arc, ArcOutcome, Dkim, DkimOutcome, Dmarc, DmarcOutcome, Policy, Published, Report, Sealer,
     Spf, SpfCheck, SpfOutcome, Verdict,
 };
-pub use results::{strip_own_results, submission_results};
+pub use results::submission_results;
 pub use seal::{Attested, Sealing, seal};
 pub use sign::{KeyAlgorithm, NewKey, SignError, SigningKey, generate_key, sign};
+pub use strip::strip_own_results;
 pub use verify::Verifier;

@@ -1,4 +1,4 @@
-//! The `Authentication-Results` field (RFC 8601): writing ours and removing those that claim to be ours.
+//! The fields that tell what was found: `Authentication-Results` (RFC 8601) and `Received-SPF` (RFC 7208 §9.1).
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -6,11 +6,10 @@ use std::net::IpAddr;
 
 use letterlock_address::ReversePath;
 
-use crate::authres;
 use crate::report::{ArcOutcome, Dkim, Report, Spf, SpfCheck, Verdict};
 
 /// The name of the field that says why a message is in Junk.
-const QUARANTINE: &str = "X-Letterlock-Quarantine";
+pub(crate) const QUARANTINE: &str = "X-Letterlock-Quarantine";
 
 /// Values longer than this are cut: none that is real is longer than a domain name.
 const LONGEST_VALUE: usize = 253;
@@ -166,73 +165,6 @@ fn value(held: &str) -> Cow<'_, str> {
     Cow::Owned(quoted)
 }
 
-/// Removes every `Authentication-Results` field that names `hostname` as its author (RFC 8601 §5), and those that are
-/// malformed and mention it where the author stands; and every field by which this server says why a message is in Junk.
-/// Everything else stays octet for octet.
-pub fn strip_own_results<'m>(message: &'m [u8], hostname: &str) -> Cow<'m, [u8]> {
-    let mut kept: Option<Vec<u8>> = None;
-    let mut position = 0;
-    while let Some(length) = field_length(&message[position..]) {
-        let field = &message[position..position + length];
-        if claims(field, hostname) {
-            kept.get_or_insert_with(|| message[..position].to_vec());
-        } else if let Some(kept) = &mut kept {
-            kept.extend_from_slice(field);
-        }
-        position += length;
-    }
-    match kept {
-        Some(mut kept) => {
-            kept.extend_from_slice(&message[position..]);
-            Cow::Owned(kept)
-        }
-        None => Cow::Borrowed(message),
-    }
-}
-
-/// The octets of the field that `rest` begins with, with its continuation lines; `None` at the end of the header.
-fn field_length(rest: &[u8]) -> Option<usize> {
-    if rest.is_empty() || rest.starts_with(b"\r\n") || rest.starts_with(b"\n") {
-        return None;
-    }
-    let mut length = 0;
-    loop {
-        length += match rest[length..].iter().position(|b| *b == b'\n') {
-            Some(end) => end + 1,
-            None => return Some(rest.len()),
-        };
-        if !matches!(rest.get(length), Some(b' ' | b'\t')) {
-            return Some(length);
-        }
-    }
-}
-
-fn claims(field: &[u8], hostname: &str) -> bool {
-    let Some(colon) = field.iter().position(|b| *b == b':') else {
-        return false;
-    };
-    let name = field[..colon].trim_ascii();
-    if name.eq_ignore_ascii_case(QUARANTINE.as_bytes()) {
-        return true;
-    }
-    if !name.eq_ignore_ascii_case(b"Authentication-Results") {
-        return false;
-    }
-    let body = String::from_utf8_lossy(&field[colon + 1..]);
-    // RFC 8601 §2.2: a version may follow the name.
-    match authres::parts(&body) {
-        Some(parts) => parts.first().is_some_and(|words| {
-            let ours = |text: &str| {
-                let name = text.split('/').next().unwrap_or(text);
-                name.trim_end_matches('.').eq_ignore_ascii_case(hostname)
-            };
-            // A name in pieces is ours too: somebody's reader may put it together.
-            words.iter().any(|word| ours(word)) || ours(&words.concat())
-        }),
-        None => body.to_ascii_lowercase().contains(&hostname.to_ascii_lowercase()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -290,57 +222,6 @@ mod tests {
             nothing.authentication_results(OWN),
             "Authentication-Results: mx.example.org; none\r\n"
         );
-    }
-
-    fn stripped(field: &str) -> bool {
-        let message = format!("Subject: x\r\n{field}\r\nTo: y\r\n\r\nbody {field}\r\n");
-        let result = strip_own_results(message.as_bytes(), OWN);
-        if result.as_ref() == message.as_bytes() {
-            return false;
-        }
-        let rest = format!("Subject: x\r\nTo: y\r\n\r\nbody {field}\r\n");
-        assert_eq!(String::from_utf8_lossy(&result), rest);
-        true
-    }
-
-    #[test]
-    fn forged_results_go() {
-        for field in [
-            "Authentication-Results: mx.example.org; dkim=pass",
-            "AUTHENTICATION-RESULTS: MX.Example.Org; dkim=pass",
-            "Authentication-Results : mx.example.org 1; none",
-            "Authentication-Results:mx.example.org",
-            "Authentication-Results:\r\n\tmx.example.org;\r\n\tspf=pass",
-            "Authentication-Results: (a (nested;) comment) mx.example.org; x",
-            "Authentication-Results: (com\\)ment) mx.example.org; x",
-            "Authentication-Results: \"mx.example.org\"; x",
-            "Authentication-Results: \"mx.\\example.org\"; x",
-            "Authentication-Results: mx.example.org.; x",
-            "Authentication-Results: mx.example.org(c); x",
-            "Authentication-Results: (open mx.example.org; dkim=pass",
-            "Authentication-Results: \"open MX.example.org; dkim=pass",
-            "Authentication-Results: mx.example.org/1; dkim=pass",
-            "Authentication-Results: mx . example . org; dkim=pass",
-            "Authentication-Results: mx(c).(d)example(e).org; dkim=pass",
-            "x-letterlock-quarantine: nobody's business",
-        ] {
-            assert!(stripped(field), "{field}");
-        }
-    }
-
-    #[test]
-    fn what_others_say_stays() {
-        for field in [
-            "Authentication-Results: mx.example.net; dkim=pass",
-            "Authentication-Results: notmx.example.org; dkim=pass",
-            "Authentication-Results: mx.example.org.evil.test; x",
-            "Authentication-Results: mx.example.net; x=mx.example.org",
-            "X-Authentication-Results: mx.example.org; dkim=pass",
-            "ARC-Authentication-Results: i=1; mx.example.org; dkim=pass",
-            "Subject: Authentication-Results: mx.example.org; x",
-        ] {
-            assert!(!stripped(field), "{field}");
-        }
     }
 
     #[test]
@@ -411,18 +292,6 @@ mod tests {
             }
             prop_assert!(!quoted);
             prop_assert_eq!(semicolons, 4);
-        }
-
-        #[test]
-        fn stripping_never_panics_and_only_removes(message in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert!(strip_own_results(&message, OWN).len() <= message.len());
-        }
-
-        #[test]
-        fn what_we_write_we_strip(domain in "[a-z]{1,10}\\.test") {
-            let message = format!("{}\r\n", report(&domain).authentication_results(OWN));
-            let rest = strip_own_results(message.as_bytes(), OWN);
-            prop_assert_eq!(rest.as_ref(), b"\r\n".as_slice());
         }
     }
 }

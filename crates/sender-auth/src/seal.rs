@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use letterlock_address::Domain;
 
 use crate::arc::{MAX_INSTANCES, instance, kind};
+use crate::known;
 use crate::report::{ArcOutcome, Report};
-use crate::sign::{SignError, SigningKey, check_selector, hash_body, relax_field, select, split};
+use crate::sign::{SignError, check_selector, hash_body, relax_field, select, split};
 
 /// What was found about a message that came in, as it is attested to those to whom it is forwarded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub fn seal(
         _ => return Ok(None),
     };
     check_selector(sealing.selector)?;
-    let key = SigningKey::from_pkcs8(sealing.private)?;
+    let key = known::key(sealing.private)?;
     let (i, a, d, s) = (before + 1, key.algorithm_name(), sealing.domain, sealing.selector);
     let t = now.as_second().max(0);
 

@@ -11,6 +11,8 @@ use jiff::Timestamp;
 use letterlock_address::Domain;
 use zeroize::Zeroizing;
 
+use crate::known;
+
 /// The kinds of DKIM keys that can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyAlgorithm {
@@ -194,7 +196,7 @@ impl SigningKey {
     }
 }
 
-/// Signs once, with a key as it is stored. Who signs often keeps a [`SigningKey`].
+/// Signs with a key as it is stored. Keys that have signed in the last minutes are not read anew.
 pub fn sign(
     message: &[u8],
     domain: &Domain,
@@ -202,7 +204,7 @@ pub fn sign(
     private: &[u8],
     now: Timestamp,
 ) -> Result<String, SignError> {
-    SigningKey::from_pkcs8(private)?.sign(message, domain, selector, now)
+    known::key(private)?.sign(message, domain, selector, now)
 }
 
 pub(crate) fn check_selector(selector: &str) -> Result<(), SignError> {

@@ -40,6 +40,12 @@ impl EnhancedCode {
         let code = Self::new(class, number()?, number()?);
         parts.next().is_none().then_some(code)
     }
+
+    /// Whether it says that nobody is at an address, and that it will stay so: no such mailbox or host, one that has
+    /// moved, a host that takes no mail, or a mailbox that is switched off (RFC 3463 §3.2, §3.3, RFC 7505 §4.2).
+    pub fn is_gone(&self) -> bool {
+        matches!((self.class, self.subject, self.detail), (5, 1, 1 | 2 | 3 | 6 | 10) | (5, 2, 1))
+    }
 }
 
 impl fmt::Display for EnhancedCode {

@@ -224,6 +224,32 @@ pub fn not_http(hostname: &str) -> Reply {
 mod tests {
     use super::*;
 
+    /// The highest detail of each subject in the registry of RFC 5248, whose details have no gaps.
+    const REGISTERED: [u16; 8] = [0, 10, 4, 6, 7, 6, 10, 30];
+
+    /// One of each kind of what can be wrong with a command.
+    fn command_errors() -> Vec<Reply> {
+        use crate::CommandError as E;
+        let address = "".parse::<letterlock_address::Mailbox>().unwrap_err();
+        [
+            E::Unknown,
+            E::NotImplemented,
+            E::NotUtf8,
+            E::NoArgument("RSET"),
+            E::Syntax("NOOP"),
+            E::Sender(address.clone()),
+            E::Recipient(address),
+            E::NonAscii,
+            E::UnknownParameter("X".to_owned()),
+            E::BadParameter("SIZE"),
+            E::Duplicate("SIZE"),
+            E::MalformedParameters,
+        ]
+        .iter()
+        .map(E::reply)
+        .collect()
+    }
+
     #[test]
     fn classes_agree_and_lines_fit() {
         let mut replies = all();
@@ -240,9 +266,11 @@ mod tests {
             not_a_proxy("mx.example.org"),
             accepted_before(),
         ]);
+        replies.extend(command_errors());
         for reply in replies {
-            let class = reply.enhanced.unwrap().class;
+            let EnhancedCode { class, subject, detail } = reply.enhanced.unwrap();
             assert_eq!(u16::from(class), reply.code / 100, "{reply}");
+            assert!(detail <= REGISTERED[usize::from(subject)], "not registered: {reply}");
             let bytes = reply.to_bytes();
             assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 1, "{reply}");
             assert!(!bytes.contains(&b'?'), "{reply}");

@@ -122,17 +122,19 @@ impl Service for Inbound {
         let (ip, from) = (client.ip, &message.envelope.reverse_path);
         tracing::info!(delivery = %id, %ip, %from, octets = message.body.len(), tls = client.tls.as_deref(), "received");
         let privacy = self.arrived(id, client, &message);
-        match self.come_round(&mut message) {
-            0 => {}
-            _ if message.envelope.recipients.is_empty() => {
-                tracing::info!(delivery = %id, "message refused: it goes round in circles");
-                return standard::mail_loop();
-            }
-            recipients => tracing::info!(delivery = %id, recipients, "had this message before"),
+        let had = self.come_round(&mut message);
+        if message.envelope.recipients.is_empty() {
+            tracing::info!(delivery = %id, "message refused: it goes round in circles");
+            return self.refused(id, standard::mail_loop());
+        }
+        if !had.is_empty() {
+            tracing::info!(delivery = %id, recipients = had.len(), "had this message before");
+            self.intake.had_before(id, &had);
         }
         let Found { folder, fields, attested } =
             match self.judge(id, client, &mut transaction, &message, privacy).await {
                 Ok(found) => found,
+                // Why is in its verdict: the reply names the author's domain, which not everybody may know.
                 Err(reply) => return reply,
             };
         let body = self.traced(client, id, &message, &fields);
@@ -227,24 +229,31 @@ impl Inbound {
         Ok(Found { folder, fields: format!("{reason}{results}{spf}"), attested })
     }
 
+    /// Notes the reply to a message that is not taken.
+    fn refused(&self, id: DeliveryId, reply: Reply) -> Reply {
+        let status = reply.enhanced.map(|status| status.to_string()).unwrap_or_default();
+        self.intake.refused(id, reply.code, &status, &reply.text());
+        reply
+    }
+
     /// Takes out the recipients for whom the message goes round in circles (RFC 5321 §6.3): all of them if it has been
     /// nearly everywhere, and those who had it before. The others get it: one reply is for all, and a refusal would
-    /// take it from them. Gives how many went.
-    fn come_round(&self, message: &mut Received) -> usize {
+    /// take it from them. Gives those who had it.
+    fn come_round(&self, message: &mut Received) -> Vec<Mailbox> {
         let recipients = &mut message.envelope.recipients;
-        let before = recipients.len();
         if header::received_count(&message.body) > self.received_hops {
             recipients.clear();
-            return before;
+            return Vec::new();
         }
         let seen: Vec<String> = header::delivered_to(&message.body)
             .filter_map(|value| std::str::from_utf8(&value).ok()?.parse::<Mailbox>().ok())
             .map(|seen| seen.canonical())
             .collect();
-        if !seen.is_empty() {
-            recipients.retain(|recipient| !seen.contains(&recipient.address.canonical()));
+        if seen.is_empty() {
+            return Vec::new();
         }
-        before - recipients.len()
+        let gone = recipients.extract_if(.., |to| seen.contains(&to.address.canonical()));
+        gone.map(|recipient| recipient.address).collect()
     }
 
     /// The message under our Received and Authentication-Results fields, and without those

@@ -180,6 +180,22 @@ pub enum Event {
         /// What is known.
         reason: Text,
     },
+    /// It came back to somebody who had it already: this copy is dropped.
+    HadBefore {
+        /// The recipient.
+        address: Text,
+    },
+    /// A server that had taken it told later, by a report, that there is nobody.
+    Bounced {
+        /// The recipient.
+        recipient: Text,
+        /// Who reports, as it calls itself.
+        reporter: Text,
+        /// The status code.
+        status: Text,
+        /// What it said.
+        reason: Text,
+    },
 }
 
 /// One verdict about the sender.

@@ -32,6 +32,9 @@ impl Event {
             Self::Unlocked { address } => {
                 format!("the owner of {address} unlocked the mailbox: filed")
             }
+            Self::HadBefore { address } => {
+                format!("{address} had it already (Delivered-To): this copy is dropped")
+            }
             Self::Forwarded { address, to, srs, arc } => forwarded(address, to, *srs, *arc),
             _ => self.outbound(),
         }
@@ -71,6 +74,11 @@ impl Event {
             Self::Cancelled => "taken out of the queue by an operator".to_owned(),
             Self::Suppressed { recipient, reason } => {
                 format!("not sent to {recipient}, which is known not to take mail: {reason}")
+            }
+            Self::Bounced { recipient, reporter, status, reason } => {
+                format!(
+                    "a report of {reporter} came back: nobody is at {recipient}: {status} {reason}"
+                )
             }
             // The others are told by `explain`.
             _ => String::new(),

@@ -39,5 +39,6 @@ pub use secrets::{AccountKey, AccountSecrets, WrappedSecrets};
 pub use server_key::{ServerKey, ServerKeyError};
 pub use slot::{Argon2Cost, Slot, SlotError, SlotKind};
 pub use storage::{Disk, OpenMode, Storage, StorageFile};
+pub use vfs::pages::Pages;
 pub use vfs::verify::{Verified, verify_file};
 pub use wipe::{ZeroOnFree, give_freed_memory_back, wipe_freed_sqlite_memory};

@@ -28,6 +28,7 @@ mod ffi;
 mod log_file;
 mod main_file;
 mod memory_file;
+pub(crate) mod pages;
 mod plain;
 pub(crate) mod verify;
 

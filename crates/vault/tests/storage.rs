@@ -17,6 +17,8 @@ mod damage;
 mod jobs;
 #[path = "storage/model.rs"]
 mod model;
+#[path = "storage/pages.rs"]
+mod pages;
 #[path = "storage/replay.rs"]
 mod replay;
 #[path = "storage/sql.rs"]

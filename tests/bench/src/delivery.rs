@@ -1,17 +1,16 @@
 //! Mail from another server, over some persistent connections, until it is readable by IMAP.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use clap::Args;
 use letterlock_testkit::smtp::stuffed;
-use tokio::task::JoinSet;
 
-use crate::gauge::{Process, flushes, sync_cost};
+use crate::gauge::{Process, sync_cost};
+use crate::load::{Prepared, send};
 use crate::messages::{HOST, SENDER, Signer, message};
 use crate::report::{Figures, median, quantile};
+use crate::spent::Start;
 use crate::stage::{Account, Plan, Stage};
 use crate::{Common, imap, smtp};
 
@@ -68,12 +67,6 @@ impl Options {
     }
 }
 
-/// A message ready for the wire, and the number of its account.
-struct Prepared {
-    to: usize,
-    data: Vec<u8>,
-}
-
 /// One run with a new server.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Figures> {
     let signer = if options.signed { Some(Signer::new()?) } else { None };
@@ -87,14 +80,13 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Figures> {
     })
     .await?;
     let sync = sync_cost(stage.folder())?;
-    let accounts: Arc<[Account]> = stage.accounts.clone().into();
     let mut readers = if options.locked { Vec::new() } else { log_in(&stage).await? };
     let total = options.warm_up + options.messages;
-    let mut mail = prepare(options, 0..total, &accounts, signer.as_ref())?;
+    let mut mail = prepare(options.size, 0..total, &stage.accounts, signer.as_ref())?;
     let measured = Arc::new(mail.split_off(options.warm_up as usize));
     let clients = connect(options, &stage).await?;
 
-    let (clients, _) = send(clients, Arc::new(mail), &accounts).await?;
+    let (clients, _) = send(clients, Arc::new(mail)).await?;
     if !options.locked {
         until_readable(&mut readers, options.warm_up).await?;
     }
@@ -103,7 +95,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Figures> {
 
     let before = Before::take(process, &stage)?;
     let start = Instant::now();
-    let (_clients, times) = send(clients, measured, &accounts).await?;
+    let (_clients, times) = send(clients, measured).await?;
     let accepted = start.elapsed();
     let at_login = Instant::now();
     if options.locked {
@@ -131,11 +123,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Figures> {
 
 /// What the gauges said when the clock started.
 struct Before {
-    cpu: Duration,
-    own: Duration,
+    start: Start,
     resident: f64,
-    written: f64,
-    flushes: Option<f64>,
     questions: f64,
 }
 
@@ -143,11 +132,8 @@ impl Before {
     fn take(process: Process, stage: &Stage) -> anyhow::Result<Self> {
         process.reset_peak()?;
         Ok(Self {
-            cpu: process.cpu()?,
-            own: Process::own().cpu()?,
+            start: Start::take(process, stage.folder())?,
             resident: process.resident()?,
-            written: process.written()?,
-            flushes: flushes(stage.folder()),
             questions: stage.questions(),
         })
     }
@@ -159,14 +145,13 @@ impl Before {
         count: f64,
         figures: &mut Figures,
     ) -> anyhow::Result<()> {
-        let each = |now: Duration, then: Duration| (now - then).as_secs_f64() * 1e3 / count;
-        figures.add("server CPU", "ms/message", each(process.cpu()?, self.cpu));
-        figures.add("client CPU", "ms/message", each(Process::own().cpu()?, self.own));
-        if let (Some(then), Some(now)) = (self.flushes, flushes(stage.folder())) {
-            figures.add("disk flushes", "per message", (now - then) / count);
+        let spent = self.start.spent(stage.folder(), count)?;
+        figures.add("server CPU", "ms/message", spent.cpu);
+        figures.add("client CPU", "ms/message", spent.own);
+        if let Some(flushes) = spent.flushes {
+            figures.add("disk flushes", "per message", flushes);
         }
-        let written = (process.written()? - self.written) / 1024.0 / count;
-        figures.add("written", "KiB/message", written);
+        figures.add("written", "KiB/message", spent.written);
         let questions = (stage.questions() - self.questions) / count;
         figures.add("DNS questions", "per message", questions);
         figures.add("memory before", "MiB", self.resident / 1024.0);
@@ -176,8 +161,9 @@ impl Before {
     }
 }
 
-fn prepare(
-    options: &Options,
+/// Messages with these numbers, to the accounts in turn.
+pub(crate) fn prepare(
+    size: u32,
     numbers: std::ops::Range<u32>,
     accounts: &[Account],
     signer: Option<&Signer>,
@@ -185,11 +171,11 @@ fn prepare(
     let mut mail = Vec::with_capacity(numbers.len());
     for number in numbers {
         let to = number as usize % accounts.len();
-        let mut text = message(number, &accounts[to].address, options.size as usize);
+        let mut text = message(number, &accounts[to].address, size as usize);
         if let Some(signer) = signer {
             text = signer.signed(text)?;
         }
-        mail.push(Prepared { to, data: stuffed(&text) });
+        mail.push(Prepared::new(SENDER, &accounts[to].address, stuffed(&text)));
     }
     Ok(mail)
 }
@@ -204,37 +190,8 @@ async fn connect(options: &Options, stage: &Stage) -> anyhow::Result<Vec<smtp::C
     Ok(clients)
 }
 
-/// Sends all messages, each connection taking the next one when it is done with its last. Gives the connections back,
-/// and how long each transaction took, in milliseconds.
-async fn send(
-    clients: Vec<smtp::Client>,
-    mail: Arc<Vec<Prepared>>,
-    accounts: &Arc<[Account]>,
-) -> anyhow::Result<(Vec<smtp::Client>, Vec<f64>)> {
-    let next = Arc::new(AtomicUsize::new(0));
-    let mut tasks = JoinSet::new();
-    for mut client in clients {
-        let (mail, next, accounts) = (Arc::clone(&mail), Arc::clone(&next), Arc::clone(accounts));
-        tasks.spawn(async move {
-            let mut times = Vec::new();
-            while let Some(Prepared { to, data }) = mail.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let start = Instant::now();
-                client.deliver(SENDER, &accounts[*to].address, data).await?;
-                times.push(start.elapsed().as_secs_f64() * 1e3);
-            }
-            anyhow::Ok((client, times))
-        });
-    }
-    let (mut clients, mut all) = (Vec::new(), Vec::new());
-    while let Some(done) = tasks.join_next().await {
-        let (client, times) = done?.context("a sending connection")?;
-        clients.push(client);
-        all.extend(times);
-    }
-    Ok((clients, all))
-}
-
-async fn log_in(stage: &Stage) -> anyhow::Result<Vec<imap::Client>> {
+/// A session of each account.
+pub(crate) async fn log_in(stage: &Stage) -> anyhow::Result<Vec<imap::Client>> {
     let mut readers = Vec::new();
     for account in &stage.accounts {
         readers.push(stage.reader(account).await?);
@@ -243,7 +200,10 @@ async fn log_in(stage: &Stage) -> anyhow::Result<Vec<imap::Client>> {
 }
 
 /// Asks one account after another until together they have `wanted` messages.
-async fn until_readable(readers: &mut [imap::Client], wanted: u32) -> anyhow::Result<()> {
+pub(crate) async fn until_readable(
+    readers: &mut [imap::Client],
+    wanted: u32,
+) -> anyhow::Result<()> {
     loop {
         let mut found = 0;
         for reader in &mut *readers {

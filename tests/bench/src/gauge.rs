@@ -81,6 +81,16 @@ impl Process {
         self.sum("status", "VmRSS:")
     }
 
+    /// Memory in KiB, where a page that several processes share counts once in all.
+    pub(crate) fn proportional(self) -> anyhow::Result<f64> {
+        self.sum("smaps_rollup", "Pss:")
+    }
+
+    /// How many processes it is.
+    pub(crate) fn count(self) -> f64 {
+        self.family().len() as f64
+    }
+
     /// The most resident memory since the start or since [`Process::reset_peak`], in KiB.
     pub(crate) fn peak(self) -> anyhow::Result<f64> {
         self.sum("status", "VmHWM:")
@@ -142,6 +152,11 @@ fn number(text: &str, key: &str) -> anyhow::Result<f64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key));
     let value = line.and_then(|line| line.split_ascii_whitespace().next());
     value.and_then(|value| value.parse().ok()).with_context(|| format!("no {key} in /proc"))
+}
+
+/// KiB of memory that the machine can still give.
+pub(crate) fn memory_available() -> anyhow::Result<f64> {
+    number(&std::fs::read_to_string("/proc/meminfo")?, "MemAvailable:")
 }
 
 /// Flushes of the disk's cache that were done so far on the disk that holds `path`, by anybody. `None` where the

@@ -21,10 +21,12 @@ pub(crate) struct Brought {
     pub(crate) status: Option<u32>,
     /// Octets in literals.
     pub(crate) literals: u64,
-    /// Numbers in a `SEARCH` response.
+    /// Numbers in a `SEARCH`, `SORT` or `THREAD` response.
     pub(crate) hits: u32,
     /// `HIGHESTMODSEQ` of a response code.
     pub(crate) modseq: Option<u64>,
+    /// `UIDVALIDITY` of a response code.
+    pub(crate) validity: Option<u64>,
 }
 
 impl Client {
@@ -96,6 +98,18 @@ impl Client {
         Ok(())
     }
 
+    /// Ends IDLE.
+    pub(crate) async fn done(&mut self) -> anyhow::Result<()> {
+        self.wire.send(b"DONE\r\n").await?;
+        let tag = format!("a{}", self.tag);
+        self.finish(&tag, "IDLE").await.map(drop)
+    }
+
+    /// Ends the session.
+    pub(crate) async fn logout(mut self) -> anyhow::Result<()> {
+        self.command("LOGOUT").await.map(drop)
+    }
+
     /// Gives the memory of the client's buffer back.
     pub(crate) fn shrink(&mut self) {
         self.wire.shrink();
@@ -117,16 +131,20 @@ impl Client {
             let line = self.wire.line().await?;
             if let Some(rest) = line.strip_prefix(tag.as_bytes()) {
                 if rest.starts_with(b" OK") {
-                    brought.modseq = modseq(line).or(brought.modseq);
+                    brought.modseq = code(line, b"[HIGHESTMODSEQ ").or(brought.modseq);
                     return Ok(brought);
                 }
                 let verb = command.split(' ').next().unwrap_or_default();
                 bail!("{verb} was answered {}", String::from_utf8_lossy(line));
             }
-            brought.fetched += u32::from(is_fetch(line));
-            brought.status = status(line).or(brought.status);
-            brought.hits += hits(line);
-            brought.modseq = modseq(line).or(brought.modseq);
+            if is_fetch(line) {
+                brought.fetched += 1;
+            } else {
+                brought.status = status(line).or(brought.status);
+                brought.hits += hits(line);
+                brought.modseq = code(line, b"[HIGHESTMODSEQ ").or(brought.modseq);
+                brought.validity = code(line, b"[UIDVALIDITY ").or(brought.validity);
+            }
             let mut literal = announced(line);
             while let Some(length) = literal {
                 brought.literals += length as u64;
@@ -150,16 +168,17 @@ fn status(line: &[u8]) -> Option<u32> {
     line.rsplit_once("(MESSAGES ")?.1.strip_suffix(')')?.parse().ok()
 }
 
-/// How many numbers `* SEARCH 1 2 3` brings.
+/// How many numbers `* SEARCH 1 2 3`, `* SORT 3 2` or `* THREAD (1 (2)(3))` brings.
 fn hits(line: &[u8]) -> u32 {
-    let Some(rest) = line.strip_prefix(b"* SEARCH") else { return 0 };
-    u32::try_from(memchr::memchr_iter(b' ', rest).count()).unwrap_or(u32::MAX)
+    let names: [&[u8]; 3] = [b"* SEARCH", b"* SORT", b"* THREAD"];
+    let Some(rest) = names.iter().find_map(|name| line.strip_prefix(*name)) else { return 0 };
+    let first = |pair: &&[u8]| pair[1].is_ascii_digit() && !pair[0].is_ascii_digit();
+    u32::try_from(rest.windows(2).filter(first).count()).unwrap_or(u32::MAX)
 }
 
-/// `[HIGHESTMODSEQ 17]`
-fn modseq(line: &[u8]) -> Option<u64> {
-    const NAME: &[u8] = b"[HIGHESTMODSEQ ";
-    let rest = &line[memchr::memmem::find(line, NAME)? + NAME.len()..];
+/// The number in a response code, as `[HIGHESTMODSEQ 17]` has it.
+fn code(line: &[u8], name: &[u8]) -> Option<u64> {
+    let rest = &line[memchr::memmem::find(line, name)? + name.len()..];
     std::str::from_utf8(&rest[..memchr::memchr(b']', rest)?]).ok()?.parse().ok()
 }
 
@@ -185,6 +204,7 @@ mod tests {
         assert_eq!(announced(b"* OK {x}"), None);
         assert_eq!(hits(b"* SEARCH 1 22 333"), 3);
         assert_eq!(hits(b"* SEARCH"), 0);
-        assert_eq!(modseq(b"* OK [HIGHESTMODSEQ 17] Highest"), Some(17));
+        assert_eq!(hits(b"* THREAD (2)(3 6 (4 23)(44 7 96))"), 8);
+        assert_eq!(code(b"* OK [HIGHESTMODSEQ 17] Highest", b"[HIGHESTMODSEQ "), Some(17));
     }
 }

@@ -45,32 +45,51 @@ impl Signer {
 /// (never fewer than the header takes). The text is words, frequent and rare ones as in prose, with
 /// two that no other message has.
 pub(crate) fn message(number: u32, to: &str, size: usize) -> Vec<u8> {
+    letter(number, SENDER, to, size)
+}
+
+/// The same from somebody else.
+pub(crate) fn letter(number: u32, from: &str, to: &str, size: usize) -> Vec<u8> {
     let mut random = Random::new(number);
     let boundary = format!("=_{:016x}", random.next());
-    let mut text = format!(
-        "From: News of the day <{SENDER}>\r\n\
+    let header = format!(
+        "From: News of the day <{from}>\r\n\
          To: <{to}>\r\n\
          Subject: Number {number}: {} {}\r\n\
          Date: Mon, 02 Jun 2025 10:11:12 +0000\r\n\
-         Message-ID: <{number}.{:016x}@{DOMAIN}>\r\n\
-         MIME-Version: 1.0\r\n\
-         Content-Type: multipart/alternative; boundary=\"{boundary}\"\r\n\
-         \r\n\
-         --{boundary}\r\n\
-         Content-Type: text/plain; charset=utf-8\r\n\
-         \r\n",
+         Message-ID: <{number}.{:016x}@{DOMAIN}>\r\n",
         random.word(),
         random.word(),
         random.next(),
     );
+    with_parts(header, &boundary, number, size, &mut random)
+}
+
+/// The header, and two parts as [`message`] says.
+pub(crate) fn with_parts(
+    header: String,
+    boundary: &str,
+    number: u32,
+    size: usize,
+    random: &mut Random,
+) -> Vec<u8> {
+    let mut text = header;
+    text.push_str(&format!(
+        "MIME-Version: 1.0\r\n\
+         Content-Type: multipart/alternative; boundary=\"{boundary}\"\r\n\
+         \r\n\
+         --{boundary}\r\n\
+         Content-Type: text/plain; charset=utf-8\r\n\
+         \r\n"
+    ));
     let end = format!("--{boundary}--\r\n");
     text.push_str(&format!("Reference {}\r\n", reference(number)));
     let middle = text.len() + size.saturating_sub(text.len() + end.len()) / 2;
-    prose(&mut text, middle, &mut random);
+    prose(&mut text, middle, random);
     text.push_str(&format!(
         "--{boundary}\r\nContent-Type: text/html; charset=utf-8\r\n\r\n<p>\r\n"
     ));
-    prose(&mut text, size.saturating_sub(end.len()), &mut random);
+    prose(&mut text, size.saturating_sub(end.len()), random);
     text.push_str(&end);
     text.into_bytes()
 }
@@ -106,14 +125,14 @@ const SYLLABLES: [&str; 32] = [
 const WORDS: f64 = 60_000.0;
 
 /// SplitMix64: quick, and the same for the same seed. Nothing here is secret.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn new(seed: u32) -> Self {
+    pub(crate) fn new(seed: u32) -> Self {
         Self(u64::from(seed) << 20)
     }
 
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -122,7 +141,7 @@ impl Random {
     }
 
     /// A word: the n-th is used one n-th as often as the first (Zipf), and the frequent ones are short, as in prose.
-    fn word(&mut self) -> String {
+    pub(crate) fn word(&mut self) -> String {
         let share = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
         let mut rank = WORDS.powf(share) as usize;
         let mut word = String::new();

@@ -42,6 +42,15 @@ impl Report {
         Self { title, figures }
     }
 
+    pub(crate) fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Name, unit and median of each figure.
+    pub(crate) fn medians(&self) -> impl Iterator<Item = (&str, &'static str, f64)> {
+        self.figures.iter().map(|line| (line.name.as_str(), line.unit, line.median))
+    }
+
     pub(crate) fn json(&self) -> anyhow::Result<String> {
         Ok(serde_json::to_string_pretty(self)?)
     }
@@ -67,7 +76,7 @@ impl Report {
 }
 
 /// As many digits as a measurement deserves.
-fn shown(value: f64) -> String {
+pub(crate) fn shown(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),
         middle if middle >= 10.0 => format!("{value:.1}"),

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use anyhow::bail;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use crate::wire::{Tls, Wire};
 
@@ -34,15 +36,22 @@ impl Client {
         Ok(Self { wire, pipelining: pipelining && !lockstep, commands: Vec::new() })
     }
 
-    /// A transaction with one recipient. `data` is what goes over the wire after DATA: dots stuffed, with the final
-    /// dot. Anything but success is an error: a load that is refused measures nothing.
+    /// Logs in with PLAIN.
+    pub(crate) async fn log_in(&mut self, user: &str, password: &str) -> anyhow::Result<()> {
+        let response = STANDARD.encode(format!("\0{user}\0{password}"));
+        self.wire.send(format!("AUTH PLAIN {response}\r\n").as_bytes()).await?;
+        reply(&mut self.wire, b'2').await
+    }
+
+    /// A transaction with one recipient. `from` is the reverse-path in its brackets, with what parameters MAIL has
+    /// behind it. `data` is what goes over the wire after DATA: dots stuffed, with the final dot. Anything but success is an error: a load that is refused measures nothing.
     pub(crate) async fn deliver(
         &mut self,
         from: &str,
         to: &str,
         data: &[u8],
     ) -> anyhow::Result<()> {
-        let mail = format!("MAIL FROM:<{from}>\r\n");
+        let mail = format!("MAIL FROM:{from}\r\n");
         let rcpt = format!("RCPT TO:<{to}>\r\n");
         let commands = [(mail.as_str(), b'2'), (rcpt.as_str(), b'2'), ("DATA\r\n", b'3')];
         if self.pipelining {

@@ -94,7 +94,8 @@ impl Stage {
         Ok(Self { server: Server::Letterlock { server: Box::new(server), dns }, accounts, tls })
     }
 
-    fn peer(peer: Peer, accounts: u32) -> anyhow::Result<Self> {
+    fn peer(mut peer: Peer, accounts: u32) -> anyhow::Result<Self> {
+        peer.take_unused(accounts)?;
         let config = letterlock_testkit::ca::trusting_client_config()?;
         let tls = Tls { config, name: peer.name.clone() };
         let accounts = (0..accounts).map(|number| peer.account(number)).collect();
@@ -123,6 +124,29 @@ impl Stage {
         match &self.server {
             Server::Letterlock { server, .. } => Ok(server.smtp()),
             Server::Peer(peer) => peer.smtp.context("this peer has no SMTP"),
+        }
+    }
+
+    /// Where people's programs hand mail in; a peer takes it where it takes all mail, without a login.
+    pub(crate) fn submission(&self) -> anyhow::Result<SocketAddr> {
+        match &self.server {
+            Server::Letterlock { server, .. } => Ok(server.submission()),
+            Server::Peer(_) => self.smtp(),
+        }
+    }
+
+    /// Letterlock itself, for what peers do not have.
+    pub(crate) fn letterlock(&self) -> Option<&Letterlock> {
+        match &self.server {
+            Server::Letterlock { server, .. } => Some(server),
+            Server::Peer(_) => None,
+        }
+    }
+
+    /// Publishes another domain. A peer asks no DNS.
+    pub(crate) fn publish(&self, zone: Zone) {
+        if let Server::Letterlock { dns, .. } = &self.server {
+            dns.put(zone);
         }
     }
 
@@ -156,6 +180,20 @@ impl Stage {
         let Server::Letterlock { dns, .. } = &self.server else { return 0.0 };
         let asked = |name: &str| dns.asked(name, RecordType::TXT) as f64;
         names.iter().map(|name| asked(name)).sum::<f64>() + asked("_dmarc.test")
+    }
+
+    /// A login of little cost to the account with this number: an app password. `None` for a peer without such.
+    pub(crate) async fn light(&self, number: usize) -> anyhow::Result<Option<Account>> {
+        let server = match &self.server {
+            Server::Peer(peer) => return Ok(peer.light(u32::try_from(number)?)),
+            Server::Letterlock { server, .. } => server,
+        };
+        let Account { address, password } = self.accounts.get(number).context("no such account")?;
+        let add = ["account", "app-password", address, "add", "--name", "bench", "--unlock-stdin"];
+        let printed = server.run_with_input(&add, &format!("{password}\n")).await?;
+        let password =
+            printed.lines().find(|line| !line.contains(' ')).context("no app password")?;
+        Ok(Some(Account { address: address.clone(), password: password.to_owned() }))
     }
 
     /// An IMAP session over TLS.

@@ -142,3 +142,40 @@ async fn behind_a_load_balancer_tls_begins_after_the_header() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn who_is_no_load_balancer_is_taken_as_who_it_is_and_cannot_pose_as_another() -> Result<()> {
+    // The networks of load balancers are named for each listener, and this client is in none of them.
+    let all = ["smtp", "submission", "submissions", "imap", "imaps", "pop3", "pop3s"];
+    let place = place(|setup| {
+        all.iter().fold(setup, |setup, listener| setup.set("proxy", listener, "[\"192.0.2.1\"]"))
+    })
+    .await?;
+    let server = &place.server;
+    let heard = talk(server.smtp(), LETTER.as_bytes()).await?;
+    ensure!(heard.contains("\r\n250 2.0.0 Accepted as "), "{heard}");
+    let message = String::from_utf8(only_message(&place).await?)?;
+    ensure!(message.contains("Received: from mail.far.test ([127.0.0.1])"), "{message}");
+    let header = "PROXY TCP4 192.0.2.7 198.51.100.1 4711 25\r\n";
+    for listener in [server.smtp(), server.submission()] {
+        let heard = talk(listener, format!("{header}EHLO x.test\r\nQUIT\r\n").as_bytes()).await?;
+        ensure!(heard.lines().count() == 2 && heard.contains("\r\n521 5.7.1 "), "{heard}");
+    }
+    // To the others it is a command that does not exist, or no TLS.
+    let heard = talk(server.imap(), format!("{header}a LOGOUT\r\n").as_bytes()).await?;
+    ensure!(heard.starts_with("* OK ") && heard.contains("\r\nPROXY BAD "), "{heard}");
+    let heard = talk(server.pop3(), format!("{header}QUIT\r\n").as_bytes()).await?;
+    ensure!(heard.starts_with("+OK ") && heard.contains("\r\n-ERR "), "{heard}");
+    let limit = std::time::Duration::from_secs(30);
+    for listener in [server.submissions(), server.imaps(), server.pop3s()] {
+        for (said, is_served) in [("", true), (header, false)] {
+            let mut socket = TcpStream::connect(listener).await?;
+            socket.write_all(said.as_bytes()).await?;
+            let (config, _) = ClientTls::load(None)?.opportunistic();
+            let secured =
+                Stream::plain(socket).start_tls_client(config, "mx.example.test", limit).await;
+            ensure!(secured.is_ok() == is_served, "{listener} after {said:?}");
+        }
+    }
+    Ok(())
+}

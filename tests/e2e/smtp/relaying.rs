@@ -91,6 +91,15 @@ async fn mail_that_goes_in_circles_is_refused() -> Result<()> {
     let other = [&b"Delivered-To: x@elsewhere.test\r\n"[..], &message("other")].concat();
     ensure!(client.deliver(BOB, &[ANN], &other).await?.code == 250);
     ensure!(only_message(&place).await?.ends_with(&other));
+
+    // Where others are to have it too, their copies are taken, and the trace says what became of this one.
+    place.server.add_account("eve@example.test").await?;
+    let reply = client.deliver(BOB, &[ANN, "eve@example.test"], &seen).await?;
+    ensure!(reply.code == 250, "{reply}");
+    let id = reply.text().rsplit(' ').next().context("an id")?.to_owned();
+    let trace = place.server.run(&["trace", &id]).await?;
+    let dropped = format!("{ANN} had it already (Delivered-To): this copy is dropped");
+    ensure!(trace.contains(&dropped) && trace.contains("accepted for 1 recipient"), "{trace}");
     Ok(())
 }
 

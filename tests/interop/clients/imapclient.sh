@@ -1,6 +1,6 @@
 # Python's imapclient: search with a charset, sort and thread where they are offered, IDLE, CONDSTORE, quota, copy and move.
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" --quiet --disable-pip-version-check install imapclient
+"$work/venv/bin/pip" --quiet --disable-pip-version-check install imapclient==4.1.0
 sample first; sample second
 "$work/venv/bin/python" - "$host" "$imaps" "$ca" "$user" "$password" "$work" <<'P'
 import ssl, sys

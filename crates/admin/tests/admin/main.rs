@@ -235,9 +235,9 @@ async fn starting_over_gives_a_new_mailbox_that_works() {
 async fn an_account_is_changed_disabled_and_enabled() {
     let (world, _) = World::with_ann().await;
     let set = |change| AccountRequest::Set { address: "ann@a.test".into(), change };
-    world.ok(set(AccountChange { name: Some("Ann".into()), enabled: None, quota: None })).await;
+    world.ok(set(AccountChange { name: Some("Ann".into()), ..AccountChange::default() })).await;
     assert_eq!(world.show("ann@a.test").await.name.as_deref(), Some("Ann"));
-    world.ok(set(AccountChange { name: Some(String::new()), enabled: None, quota: None })).await;
+    world.ok(set(AccountChange { name: Some(String::new()), ..AccountChange::default() })).await;
     assert_eq!(world.show("ann@a.test").await.name, None);
 
     let session = world.log_in("ann@a.test", PASSWORD).await.unwrap();
@@ -249,7 +249,7 @@ async fn an_account_is_changed_disabled_and_enabled() {
     assert!(matches!(world.log_in("ann@a.test", PASSWORD).await, Err(LoginError::Disabled)));
     // While nobody is there, mail for the role waits; it finds the account when that is back.
     world.send("postmaster@a.test", Origin::Inbound).await;
-    world.ok(set(AccountChange { name: None, enabled: Some(true), quota: None })).await;
+    world.ok(set(AccountChange { enabled: Some(true), ..AccountChange::default() })).await;
     assert_eq!(world.show("ann@a.test").await.parked, 1);
     world.log_in("ann@a.test", PASSWORD).await.unwrap();
 }
@@ -282,7 +282,7 @@ async fn offboarding_ends_all_access() {
     assert!(matches!(world.log_in("ann@a.test", &token).await, Err(LoginError::Rejected)));
     assert!(matches!(world.log_in("ann@a.test", PASSWORD).await, Err(LoginError::Disabled)));
     // Brought back, with a new password by the recovery key.
-    let change = AccountChange { name: None, enabled: Some(true), quota: None };
+    let change = AccountChange { enabled: Some(true), ..AccountChange::default() };
     world.ok(AccountRequest::Set { address: "ann@a.test".into(), change }).await;
     world.ok(new_password(Some("back again"), Some(&recovery), false)).await;
     world.log_in("ann@a.test", "back again").await.unwrap();
@@ -354,7 +354,8 @@ async fn messages_under_way_are_shown_and_steered() {
         world.admin.queue.show(parked).await.unwrap().is_none()
     })
     .await;
-    let Response::Queue(rows) = world.ok(QueueRequest::List { limit: 10 }).await else { panic!() };
+    let list = QueueRequest::List { limit: 10, after: None };
+    let Response::Queue(QueuePage { rows, next: None }) = world.ok(list).await else { panic!() };
     assert_eq!(rows.len(), 1);
     assert_eq!(
         (rows[0].id.as_str(), rows[0].from.as_deref(), rows[0].recipients),

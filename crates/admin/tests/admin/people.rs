@@ -10,7 +10,7 @@ async fn a_quota_is_set_shown_and_enforced() {
         change: AccountChange { quota: Some(quota), ..AccountChange::default() },
     };
     assert_eq!(world.show("ann@a.test").await.row.quota, None);
-    world.ok(set(Quota::Octets(20))).await;
+    world.ok(set(Quota::Most(20))).await;
     assert_eq!(world.show("ann@a.test").await.row.quota, Some(20));
     let account = world.admin.directory.snapshot().accounts().next().unwrap().id;
     let verdict = || {
@@ -41,10 +41,12 @@ async fn a_quota_is_set_shown_and_enforced() {
         password: None,
         server_held: false,
         name: None,
-        quota: Quota::Octets(5 << 30),
+        quota: Quota::Most(5 << 30),
+        quota_messages: Quota::Most(70_000),
     };
     world.made(new).await;
-    assert_eq!(world.show("bob@a.test").await.row.quota, Some(5 << 30));
+    let row = world.show("bob@a.test").await.row;
+    assert_eq!((row.quota, row.quota_messages), (Some(5 << 30), Some(70_000)));
 }
 
 /// What a mailbox holds is counted anew when it changes, so that deleting makes room.

@@ -211,7 +211,14 @@ ask!(Domain: DomainRequest, Account: AccountRequest, Alias: AliasRequest, Queue:
 pub(crate) fn add(address: &str, password: Option<&str>, server_held: bool) -> AccountRequest {
     let password = password.map(|text| Secret::new(text.into()));
     let (name, quota) = (None, Quota::Unlimited);
-    AccountRequest::Add { address: address.into(), password, server_held, name, quota }
+    AccountRequest::Add {
+        address: address.into(),
+        password,
+        server_held,
+        name,
+        quota,
+        quota_messages: Quota::Unlimited,
+    }
 }
 
 pub(crate) fn new_password(

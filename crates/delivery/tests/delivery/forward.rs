@@ -221,3 +221,42 @@ async fn what_comes_back_to_a_domain_that_is_ours_by_now_is_resolved_there() {
     world.accept("bounce", &[&back.to_string()]).await;
     assert_eq!(world.parked(&bob).await, 1);
 }
+
+/// A report to a sender takes the ways of any mail.
+#[tokio::test]
+async fn what_is_written_here_goes_where_any_mail_goes() {
+    let world = world().await;
+    let ann = world.add("ann@a.test", KeyMode::UserHeld).await;
+    world.add_alias("both@a.test", &["ann@a.test", "one@c.test", "two@c.test"]).await;
+    let ways = |address: &str| -> Vec<String> {
+        let ways = world.intake.ways(&mailbox(address));
+        let told = ways.iter().map(|way| {
+            let passed = way.forward.as_ref().map(|forward| forward.reverse_path.is_null());
+            let here = match way.route {
+                Route::Local { account, .. } => account == ann.id,
+                _ => false,
+            };
+            format!("{} {:?} {passed:?}", way.address, here)
+        });
+        told.collect()
+    };
+    assert_eq!(ways("ann@a.test"), ["ann@a.test true None"]);
+    assert_eq!(ways("ann+x@a.test"), ["ann+x@a.test true None"]);
+    assert_eq!(ways("bob@far.test"), ["bob@far.test false None"]);
+    assert_eq!(ways("fwd@a.test"), ["far@b.test false Some(true)"]);
+    assert_eq!(
+        ways("both@a.test"),
+        ["both@a.test true None", "one@c.test false Some(true)", "two@c.test false Some(true)"]
+    );
+    assert!(ways("nobody@a.test").is_empty());
+    assert!(matches!(world.intake.ways(&mailbox("postmaster@a.test"))[..], [_]));
+    // A return address of ours leads back to whom it was made for.
+    let out = Incoming { received_at: Timestamp::now(), ..incoming("out", &["fwd@a.test"]) };
+    world.intake.accept(out).await.unwrap();
+    let back = rewritten(&world.outgoing().await[0].0).to_string();
+    assert_eq!(ways(&back), ["bob@far.test false Some(true)"]);
+    for (state, count) in [(Disabled::Discard, 0), (Disabled::Refuse, 0), (Disabled::Defer, 0)] {
+        world.directory.set_account_state(ann.id, AccountState::Disabled(state)).await.unwrap();
+        assert_eq!(ways("ann@a.test").len(), count, "{state:?}");
+    }
+}

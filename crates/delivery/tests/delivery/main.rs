@@ -1,6 +1,7 @@
 //! From acceptance into mailboxes, with the real directory, mailboxes and queue in a folder.
 
 mod batches;
+mod bounces;
 mod forward;
 mod told;
 mod world;

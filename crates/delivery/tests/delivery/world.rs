@@ -178,6 +178,7 @@ impl World {
             address: mailbox(address),
             keys: AccountKeys { mode, secrets: wrapped, slots },
             quota: None,
+            quota_messages: None,
             display_name: None,
             created_at: now,
         };

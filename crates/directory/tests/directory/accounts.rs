@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use letterlock_directory::{AccountState, DirectoryError, KeyMode, QuotaVerdict};
+use letterlock_directory::{AccountState, DirectoryError, Holding, KeyMode, QuotaVerdict};
 use letterlock_vault::{AccountId, SlotKind};
 
 use crate::world::{World, at, mailbox};
@@ -13,7 +13,8 @@ async fn an_account_is_kept_whole() {
     let id = AccountId::generate();
     let mut new = world.new_account(id, "Ann@example.org");
     new.keys = world.keys(id, &[3, 1]);
-    (new.quota, new.display_name) = (Some(5_000_000_000), Some("Ann Ä".to_owned()));
+    (new.quota, new.quota_messages) = (Some(5_000_000_000), Some(70_000));
+    new.display_name = Some("Ann Ä".to_owned());
     world.directory.add_account(new.clone()).await.unwrap();
     let world = world.crash().await;
     let snapshot = world.directory.snapshot();
@@ -21,8 +22,8 @@ async fn an_account_is_kept_whole() {
     assert_eq!((account.id, account.address.to_string().as_str()), (id, "Ann@example.org"));
     assert_eq!((account.mode, account.state), (KeyMode::ServerHeld, AccountState::Enabled));
     assert_eq!(
-        (account.quota, account.display_name.as_deref()),
-        (Some(5_000_000_000), Some("Ann Ä"))
+        (account.quota, account.quota_messages, account.display_name.as_deref()),
+        (Some(5_000_000_000), Some(70_000), Some("Ann Ä"))
     );
     assert_eq!((account.created_at, account.next_slot_id()), (at(10), 4));
     let (one, two) = (&account.secrets, &new.keys.secrets);
@@ -157,6 +158,10 @@ async fn marks_only_rise() {
     );
 }
 
+fn octets(octets: u64) -> Holding {
+    Holding { octets, ..Holding::default() }
+}
+
 #[tokio::test]
 async fn quotas_are_judged_and_remembered() {
     const DAY: Duration = Duration::from_secs(86_400);
@@ -169,10 +174,10 @@ async fn quotas_are_judged_and_remembered() {
     assert_eq!(judge(&world, u64::MAX, 0), QuotaVerdict::Room, "no quota");
     world.directory.set_quota(id, Some(100)).await.unwrap();
     assert_eq!(world.directory.known_usage(id), None);
-    world.directory.note_usage(id, 60);
+    world.directory.note_usage(id, octets(60));
     world.directory.note_accepted(id, 30);
-    world.directory.note_usage(gone, 5);
-    assert_eq!(world.directory.known_usage(id), Some(90));
+    world.directory.note_usage(gone, octets(5));
+    assert_eq!(world.directory.known_usage(id).map(|held| held.octets), Some(90));
     assert_eq!(judge(&world, 10, 0), QuotaVerdict::Room);
     assert_eq!(judge(&world, 11, 0), QuotaVerdict::Full);
     world.directory.note_accepted(id, 20);
@@ -181,16 +186,56 @@ async fn quotas_are_judged_and_remembered() {
     world.directory.remove_account(gone).await.unwrap();
 
     let world = world.crash().await;
-    assert_eq!(world.directory.known_usage(id), Some(110));
+    assert_eq!(world.directory.known_usage(id).map(|held| held.octets), Some(110));
     assert_eq!(world.directory.known_usage(gone), None);
     assert_eq!(judge(&world, 0, 10 + 86_399), QuotaVerdict::Full);
     assert_eq!(judge(&world, 0, 10 + 86_400), QuotaVerdict::FullForLong);
     // Room in between: the time begins anew.
-    world.directory.note_usage(id, 99);
+    world.directory.note_usage(id, octets(99));
     assert_eq!(judge(&world, 0, 100_000), QuotaVerdict::Room);
-    world.directory.note_usage(id, 100);
+    world.directory.note_usage(id, octets(100));
     assert_eq!(judge(&world, 0, 200_000), QuotaVerdict::Full);
     world.directory.store_usage().await.unwrap();
+}
+
+#[tokio::test]
+async fn messages_are_counted_towards_their_own_limit() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let world = World::with_domain("example.org").await;
+    let id = world.account("a@example.org").await;
+    let judge = |world: &World, second| world.directory.judge_quota(id, 5, at(second), DAY);
+    world.directory.set_message_quota(id, Some(3)).await.unwrap();
+    world.directory.note_usage(id, Holding { octets: 1 << 40, messages: 2 });
+    assert_eq!(judge(&world, 0), QuotaVerdict::Room);
+    world.directory.note_accepted(id, 5);
+    assert_eq!(judge(&world, 0), QuotaVerdict::Full);
+    world.directory.store_usage().await.unwrap();
+    let world = world.crash().await;
+    let held = Holding { octets: (1 << 40) + 5, messages: 3 };
+    assert_eq!(world.directory.known_usage(id), Some(held));
+    assert_eq!(judge(&world, 86_400), QuotaVerdict::FullForLong);
+    world.directory.set_message_quota(id, None).await.unwrap();
+    assert_eq!(judge(&world, 86_400), QuotaVerdict::Room);
+}
+
+#[tokio::test]
+async fn capabilities_are_switched_for_one_account() {
+    let world = World::with_domain("example.org").await;
+    let id = world.account("a@example.org").await;
+    let switch = async |world: &World, off: &[&str], on: &[&str]| {
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        world.directory.switch_capabilities(id, names(off), names(on)).await.unwrap();
+    };
+    let off = |world: &World| {
+        world.directory.snapshot().account(id).unwrap().disabled_capabilities.clone()
+    };
+    assert_eq!(off(&world), [""; 0]);
+    switch(&world, &["SORT", "NOTIFY"], &[]).await;
+    switch(&world, &["SORT", "IDLE"], &["NOTIFY"]).await;
+    let world = world.crash().await;
+    assert_eq!(off(&world), ["IDLE", "SORT"]);
+    switch(&world, &[], &["SORT", "IDLE", "MOVE"]).await;
+    assert_eq!(off(&world), [""; 0]);
 }
 
 #[tokio::test]
@@ -200,11 +245,11 @@ async fn a_mailbox_that_was_emptied_unasked_is_not_full_for_long_when_it_fills_a
     let id = world.account("a@example.org").await;
     world.directory.set_quota(id, Some(100)).await.unwrap();
     let judge = |second| world.directory.judge_quota(id, 0, at(second), DAY);
-    world.directory.note_usage(id, 100);
+    world.directory.note_usage(id, octets(100));
     assert_eq!(judge(0), QuotaVerdict::Full);
     // Its owner deletes, nobody writes, and much later it is full once more.
-    world.directory.note_usage(id, 10);
-    world.directory.note_usage(id, 100);
+    world.directory.note_usage(id, octets(10));
+    world.directory.note_usage(id, octets(100));
     assert_eq!(judge(30 * 86_400), QuotaVerdict::Full);
     assert_eq!(judge(31 * 86_400), QuotaVerdict::FullForLong);
 }

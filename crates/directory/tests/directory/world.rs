@@ -59,6 +59,7 @@ impl World {
             address: mailbox(address),
             keys: self.keys(id, &[1]),
             quota: None,
+            quota_messages: None,
             display_name: None,
             created_at: at(10),
         }

@@ -1,11 +1,11 @@
-//! The head of APPEND (RFC 9051 §6.3.12), of the further messages of MULTIAPPEND (RFC 3502) and of REPLACE (RFC 8508):
-//! what stands before a message literal.
+//! The head of APPEND (RFC 9051 §6.3.12), of the further messages of MULTIAPPEND (RFC 3502), of REPLACE (RFC 8508) and of
+//! messages that CATENATE makes of parts (RFC 4469): what stands before, between and behind their literals.
 
 use super::{scan_mailbox, scan_tag};
 use crate::date::{InternalDate, scan_date_time};
 use crate::flag::{self, Flag};
 use crate::mailbox_name::MailboxName;
-use crate::scan::{LiteralHead, Scanned, Scanner};
+use crate::scan::{LiteralHead, Scanned, Scanner, syntax};
 use crate::sequence::{SequenceNumber, scan_number};
 
 /// The message that REPLACE takes away.
@@ -17,14 +17,47 @@ pub struct Replaced {
     pub message: SequenceNumber,
 }
 
-/// One message's arguments; `literal` is the message itself.
+/// One message's arguments.
 #[derive(Debug)]
 pub(crate) struct MessageHead {
     pub(crate) flags: Vec<Flag>,
     pub(crate) date: Option<InternalDate>,
+    /// The message itself; without it, CATENATE makes one of parts (RFC 4469).
+    pub(crate) literal: Option<LiteralHead>,
     /// Wrapped as `UTF8 (~{…}` (RFC 6855 §4); a `)` follows the literal.
     pub(crate) utf8: bool,
-    pub(crate) literal: LiteralHead,
+}
+
+/// What stands between two literals of the command, in its order.
+#[derive(Debug)]
+pub(crate) enum Piece {
+    /// A message begins.
+    Begin(MessageHead),
+    /// A part of CATENATE: an IMAP URL.
+    Url(Vec<u8>),
+    /// CATENATE's last part was there.
+    End,
+}
+
+/// What a literal is, and so what has to follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Within {
+    /// A message.
+    Message,
+    /// A message in `UTF8 (…)`.
+    Utf8,
+    /// A part of CATENATE.
+    Text,
+    /// A part of CATENATE in `UTF8 (…)`.
+    TextUtf8,
+}
+
+/// A stretch of the command up to a literal, or to its end.
+#[derive(Debug, Default)]
+pub(crate) struct Stretch {
+    pub(crate) pieces: Vec<Piece>,
+    /// The literal at its end; the command is complete without one.
+    pub(crate) literal: Option<(LiteralHead, Within)>,
 }
 
 /// The head of a whole APPEND.
@@ -32,11 +65,11 @@ pub(crate) struct MessageHead {
 pub(crate) struct AppendHead {
     pub(crate) mailbox: MailboxName,
     pub(crate) replaces: Option<Replaced>,
-    pub(crate) message: MessageHead,
+    pub(crate) stretch: Stretch,
 }
 
 /// `None` if the octets are neither APPEND nor REPLACE. Otherwise the tag and the head; `Incomplete` says that the literal at
-/// the end is the mailbox's name.
+/// the end is the mailbox's name, or an URL.
 pub(crate) fn scan_head(octets: &[u8], max_depth: usize) -> Option<(String, Scanned<AppendHead>)> {
     let mut scanner = Scanner::new(octets, max_depth);
     let tag = scan_tag(&mut scanner).ok()?;
@@ -62,17 +95,78 @@ fn scan_append(scanner: &mut Scanner<'_>, replaces: Option<bool>) -> Scanned<App
         None => None,
     };
     let mailbox = scan_mailbox(scanner)?;
-    Ok(AppendHead { mailbox, replaces, message: scan_message(scanner)? })
+    Ok(AppendHead { mailbox, replaces, stretch: scan_stretch(scanner, Next::Message)? })
 }
 
-/// What stands between a message literal and the next one of the same command; `utf8` says that the first one was
-/// wrapped, so that its `)` comes first.
-pub(crate) fn scan_further(octets: &[u8], utf8: bool, max_depth: usize) -> Scanned<MessageHead> {
+/// What stands behind a literal of the command, up to the next one or to its end.
+pub(crate) fn scan_further(octets: &[u8], within: Within, max_depth: usize) -> Scanned<Stretch> {
     let mut scanner = Scanner::new(octets, max_depth);
-    if utf8 {
+    if matches!(within, Within::Utf8 | Within::TextUtf8) {
         scanner.expect(b')', "UTF8 does not end")?;
     }
-    scan_message(&mut scanner)
+    let next = match within {
+        Within::Message | Within::Utf8 => Next::AfterMessage,
+        Within::Text | Within::TextUtf8 => Next::AfterPart,
+    };
+    scan_stretch(&mut scanner, next)
+}
+
+/// What comes next in a stretch.
+enum Next {
+    Message,
+    AfterMessage,
+    Part,
+    AfterPart,
+}
+
+/// Not by recursion: one line may hold thousands of messages that CATENATE makes.
+fn scan_stretch(scanner: &mut Scanner<'_>, first: Next) -> Scanned<Stretch> {
+    let mut stretch = Stretch::default();
+    let mut next = first;
+    loop {
+        next = match next {
+            Next::AfterMessage if scanner.is_at_end() => return Ok(stretch),
+            Next::AfterMessage | Next::Message => {
+                let head = scan_message(scanner)?;
+                stretch.literal = head.literal.map(|literal| {
+                    (literal, if head.utf8 { Within::Utf8 } else { Within::Message })
+                });
+                stretch.pieces.push(Piece::Begin(head));
+                Next::Part
+            }
+            Next::Part => {
+                if scanner.eat_prefix("URL ") {
+                    stretch.pieces.push(Piece::Url(scanner.astring()?));
+                } else {
+                    stretch.literal = Some(scan_text(scanner)?);
+                }
+                Next::AfterPart
+            }
+            Next::AfterPart if scanner.eat(b')') => {
+                stretch.pieces.push(Piece::End);
+                Next::AfterMessage
+            }
+            Next::AfterPart => {
+                scanner.space()?;
+                Next::Part
+            }
+        };
+        if stretch.literal.is_some() {
+            scanner.finish()?;
+            return Ok(stretch);
+        }
+    }
+}
+
+/// A part of CATENATE that is a literal; with UTF8 as RFC 6855 §4 has it for APPEND.
+fn scan_text(scanner: &mut Scanner<'_>) -> Scanned<(LiteralHead, Within)> {
+    if scanner.eat_prefix("TEXT ") {
+        Ok((scanner.literal_head()?, Within::Text))
+    } else if scanner.eat_prefix("UTF8 (") {
+        Ok((scanner.literal_head()?, Within::TextUtf8))
+    } else {
+        syntax("a part of CATENATE is missing")
+    }
 }
 
 fn scan_message(scanner: &mut Scanner<'_>) -> Scanned<MessageHead> {
@@ -87,8 +181,10 @@ fn scan_message(scanner: &mut Scanner<'_>) -> Scanned<MessageHead> {
         date = Some(scan_date_time(scanner)?);
         scanner.space()?;
     }
+    if scanner.eat_prefix("CATENATE (") {
+        return Ok(MessageHead { flags, date, literal: None, utf8: false });
+    }
     let utf8 = scanner.eat_prefix("UTF8 (");
     let literal = scanner.literal_head()?;
-    scanner.finish()?;
-    Ok(MessageHead { flags, date, utf8, literal })
+    Ok(MessageHead { flags, date, literal: Some(literal), utf8 })
 }

@@ -132,14 +132,27 @@ pub(super) fn scan(scanner: &mut Scanner<'_>, uid: bool) -> Scanned<FetchCommand
     Ok(FetchCommand { uid, set, items, modifiers })
 }
 
+/// `[SP "(" fetch-att *(SP fetch-att) ")"]` behind a word; another word may follow the space instead.
+pub(super) fn scan_attached(scanner: &mut Scanner<'_>) -> Scanned<Vec<FetchItem>> {
+    if scanner.peek() != Some(b' ') || scanner.peek_at(1) != Some(b'(') {
+        return Ok(Vec::new());
+    }
+    scanner.space()?;
+    scan_item_list(scanner)
+}
+
+fn scan_item_list(scanner: &mut Scanner<'_>) -> Scanned<Vec<FetchItem>> {
+    let items = scanner.list(scan_item)?;
+    match items.len() {
+        0 => syntax("FETCH needs an item"),
+        1..=MAX_ITEMS => Ok(items),
+        _ => syntax("FETCH has too many items"),
+    }
+}
+
 fn scan_items(scanner: &mut Scanner<'_>) -> Scanned<Vec<FetchItem>> {
     if scanner.peek() == Some(b'(') {
-        let items = scanner.list(scan_item)?;
-        return match items.len() {
-            0 => syntax("FETCH needs an item"),
-            1..=MAX_ITEMS => Ok(items),
-            _ => syntax("FETCH has too many items"),
-        };
+        return scan_item_list(scanner);
     }
     let fast = [FetchItem::Flags, FetchItem::InternalDate, FetchItem::Rfc822Size];
     let extra: &[FetchItem] = if scanner.eat_keyword("FAST") {
@@ -206,7 +219,7 @@ fn scan_preview_modifiers(scanner: &mut Scanner<'_>) -> Scanned<bool> {
 }
 
 /// `[section-spec]`
-fn scan_section(scanner: &mut Scanner<'_>) -> Scanned<Section> {
+pub(crate) fn scan_section(scanner: &mut Scanner<'_>) -> Scanned<Section> {
     scanner.expect(b'[', "a section is missing")?;
     let (part, dot) = scan_path(scanner)?;
     let text = if dot || part.is_empty() && scanner.peek() != Some(b']') {

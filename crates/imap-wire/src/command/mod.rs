@@ -9,13 +9,15 @@ mod append;
 pub mod fetch;
 pub mod list;
 pub mod multi;
+pub mod notify;
 pub mod search;
 mod select;
 pub mod sort;
 mod store;
 
 pub use append::Replaced;
-pub(crate) use append::{AppendHead, scan_further, scan_head};
+pub(crate) use append::{AppendHead, Piece, Stretch, Within, scan_further, scan_head};
+pub(crate) use fetch::scan_section;
 pub use select::{QresyncParameter, SelectCommand};
 pub use store::{CopyCommand, StoreAction, StoreCommand};
 
@@ -28,6 +30,7 @@ use account::{AclCommand, GetMetadata, QuotaCommand, SetMetadata};
 use fetch::FetchCommand;
 use list::{ListCommand, StatusItem};
 use multi::MultiSearch;
+use notify::NotifyCommand;
 use search::SearchCommand;
 use sort::{SortCommand, ThreadCommand};
 
@@ -132,6 +135,10 @@ pub enum Command {
     Search(SearchCommand),
     /// ESEARCH (RFC 7377)
     MultiSearch(MultiSearch),
+    /// CANCELUPDATE (RFC 5267): the tags of searches, at least one.
+    CancelUpdate(Vec<String>),
+    /// NOTIFY (RFC 5465)
+    Notify(NotifyCommand),
     /// FETCH and UID FETCH
     Fetch(FetchCommand),
     /// STORE and UID STORE
@@ -207,9 +214,10 @@ fn scan_command(scanner: &mut Scanner<'_>) -> Scanned<Command> {
         "LANGUAGE" => Command::Language(scan_languages(scanner)?),
         "ID" | "AUTHENTICATE" | "LOGIN" | "ENABLE" | "SELECT" | "EXAMINE" | "CREATE" | "DELETE"
         | "RENAME" | "SUBSCRIBE" | "UNSUBSCRIBE" | "LIST" | "LSUB" | "STATUS" | "APPEND"
-        | "REPLACE" | "ESEARCH" | "SEARCH" | "FETCH" | "STORE" | "COPY" | "MOVE" | "UID"
-        | "SORT" | "THREAD" | "COMPRESS" | "GETQUOTA" | "GETQUOTAROOT" | "SETQUOTA" | "GETACL"
-        | "SETACL" | "DELETEACL" | "LISTRIGHTS" | "MYRIGHTS" | "GETMETADATA" | "SETMETADATA" => {
+        | "REPLACE" | "ESEARCH" | "NOTIFY" | "CANCELUPDATE" | "SEARCH" | "FETCH" | "STORE"
+        | "COPY" | "MOVE" | "UID" | "SORT" | "THREAD" | "COMPRESS" | "GETQUOTA"
+        | "GETQUOTAROOT" | "SETQUOTA" | "GETACL" | "SETACL" | "DELETEACL" | "LISTRIGHTS"
+        | "MYRIGHTS" | "GETMETADATA" | "SETMETADATA" => {
             scanner.space()?;
             scan_arguments(scanner, &name)?
         }
@@ -247,6 +255,8 @@ fn scan_arguments(scanner: &mut Scanner<'_>, name: &str) -> Scanned<Command> {
         }
         "UID" => scan_uid(scanner)?,
         "ESEARCH" => Command::MultiSearch(multi::scan(scanner)?),
+        "NOTIFY" => Command::Notify(notify::scan(scanner)?),
+        "CANCELUPDATE" => Command::CancelUpdate(scan_tags(scanner)?),
         "COMPRESS" => Command::Compress(scanner.keyword()?),
         "GETQUOTA" | "GETQUOTAROOT" | "SETQUOTA" | "GETACL" | "SETACL" | "DELETEACL"
         | "LISTRIGHTS" | "MYRIGHTS" | "GETMETADATA" | "SETMETADATA" => {
@@ -255,6 +265,15 @@ fn scan_arguments(scanner: &mut Scanner<'_>, name: &str) -> Scanned<Command> {
         "APPEND" | "REPLACE" => return syntax("the command needs a message literal"),
         _ => scan_message_command(scanner, name, false)?,
     })
+}
+
+/// Tags as strings (RFC 5267 §5); atoms are taken, too.
+fn scan_tags(scanner: &mut Scanner<'_>) -> Scanned<Vec<String>> {
+    let mut tags = vec![utf8(scanner.astring()?)?];
+    while scanner.eat(b' ') {
+        tags.push(utf8(scanner.astring()?)?);
+    }
+    Ok(tags)
 }
 
 fn scan_uid(scanner: &mut Scanner<'_>) -> Scanned<Command> {

@@ -5,7 +5,7 @@ use super::search::ExtendedKey;
 use super::sort::{SortBy, SortCriterion, ThreadAlgorithm};
 use super::*;
 use crate::command::fetch::FetchItem;
-use crate::command::search::SearchKey;
+use crate::command::search::{SearchKey, SearchReturn};
 use crate::window::Window;
 use proptest::prelude::*;
 
@@ -205,5 +205,62 @@ proptest! {
         line in "(UID )?(SORT|THREAD|GETMETADATA|SETMETADATA|SETACL|LANGUAGE|FETCH 1|SEARCH)( (\\(|\\)|RETURN|PARTIAL|-?[0-9]:-?[0-9]|DATE|UTF-8|ALL|PREVIEW|LAZY|/a|\"b\"|MAXSIZE|SAVEDON|EMAILID|NIL)){0,12}"
     ) {
         let _ = parse(format!("a {line}").as_bytes(), 8);
+    }
+}
+
+#[test]
+fn searches_that_are_followed() {
+    let Command::Search(search) =
+        command("UID SEARCH RETURN (CONTEXT UPDATE (UID BODY.PEEK[TEXT]) COUNT) UNSEEN")
+    else {
+        panic!()
+    };
+    let returns = search.returns.unwrap();
+    assert!(returns.context && returns.update && returns.count && !returns.all);
+    assert!(search.update_items.len() == 2 && search.update_items[0] == FetchItem::Uid);
+    // Another option may follow the space.
+    let Command::Sort(sort) = command("SORT RETURN (UPDATE ALL) (DATE) UTF-8 ALL") else {
+        panic!()
+    };
+    assert!(sort.returns.is_some_and(|returns| returns.update && returns.all));
+    assert!(sort.update_items.is_empty());
+    let tags = vec!["B 01".to_owned(), "c".to_owned()];
+    assert_eq!(command("CANCELUPDATE \"B 01\" c"), Command::CancelUpdate(tags));
+    for line in [
+        "CANCELUPDATE",
+        "CANCELUPDATE ",
+        "CANCELUPDATE \"a\"  \"b\"",
+        "SEARCH RETURN (UPDATE ()) ALL",
+        "SEARCH RETURN (UPDATE (NONSENSE)) ALL",
+        "SEARCH RETURN (CONTEXT (UID)) ALL",
+    ] {
+        refuses(line);
+    }
+}
+
+fn followed() -> impl Strategy<Value = (SearchReturn, Vec<FetchItem>, String)> {
+    let items = prop_oneof![
+        Just((Vec::new(), "")),
+        Just((vec![FetchItem::Uid], " (UID)")),
+        Just((vec![FetchItem::Flags, FetchItem::Envelope], " (flags ENVELOPE)")),
+    ];
+    (any::<[bool; 4]>(), items).prop_map(|([min, count, context, update], (items, written))| {
+        let returns = SearchReturn { min, count, context, update, ..SearchReturn::default() };
+        let words = [(min, "MIN"), (count, "COUNT"), (context, "CONTEXT")];
+        let mut text: Vec<String> =
+            words.iter().filter_map(|(asked, word)| asked.then(|| (*word).to_owned())).collect();
+        text.extend(update.then(|| format!("UPDATE{written}")));
+        let returns = SearchReturn { all: text.is_empty(), ..returns };
+        (returns, if update { items } else { Vec::new() }, text.join(" "))
+    })
+}
+
+proptest! {
+    #[test]
+    fn options_of_followed_searches_round_trip((returns, items, text) in followed()) {
+        let Command::Search(search) = command(&format!("SEARCH RETURN ({text}) ALL")) else {
+            panic!()
+        };
+        prop_assert_eq!((search.returns, search.update_items), (Some(returns), items));
     }
 }

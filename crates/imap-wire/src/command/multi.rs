@@ -66,7 +66,7 @@ fn scan_source(scanner: &mut Scanner<'_>) -> Scanned<Source> {
 }
 
 /// One name, or several in parentheses.
-fn scan_names(scanner: &mut Scanner<'_>) -> Scanned<Vec<MailboxName>> {
+pub(super) fn scan_names(scanner: &mut Scanner<'_>) -> Scanned<Vec<MailboxName>> {
     scanner.space()?;
     if scanner.peek() != Some(b'(') {
         return Ok(vec![scan_mailbox(scanner)?]);

@@ -1,6 +1,7 @@
 //! SEARCH: its options, its character set and its keys as a tree (RFC 9051 §6.4.4, RFC 3501 §6.4.4, RFC 5032,
 //! RFC 7162 §3.1.5).
 
+use super::fetch::{self, FetchItem};
 use super::utf8;
 use crate::date::scan_date;
 use crate::flag::Flag;
@@ -17,13 +18,15 @@ pub struct SearchCommand {
     pub uid: bool,
     /// RETURN (…); `None` if absent, which IMAP4rev1 answers with SEARCH and IMAP4rev2 with ESEARCH … ALL.
     pub returns: Option<SearchReturn>,
+    /// What UPDATE is to tell of each new message (RFC 5465 §7).
+    pub update_items: Vec<FetchItem>,
     /// CHARSET as sent, in upper case. Strings are decoded already. With UTF8=ACCEPT it is an error (RFC 6855 §3).
     pub charset: Option<String>,
     /// What to look for.
     pub program: SearchProgram,
 }
 
-/// What the client wants back. All `false` but `save` means the same as `all` (RFC 9051 §6.4.4).
+/// What the client wants back. Nothing but `save` means the same as `all` to it (RFC 9051 §6.4.4).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SearchReturn {
     /// MIN
@@ -40,6 +43,10 @@ pub struct SearchReturn {
     pub relevancy: bool,
     /// PARTIAL: that piece of the result (RFC 9394); never with `all`.
     pub partial: Option<Window>,
+    /// CONTEXT: the search will come again (RFC 5267 §4.2).
+    pub context: bool,
+    /// UPDATE: the client wants to hear how the result changes (RFC 5267 §4.3).
+    pub update: bool,
 }
 
 /// A search, to be run over one mailbox.
@@ -128,22 +135,24 @@ pub enum ExtendedKey {
 }
 
 pub(super) fn scan(scanner: &mut Scanner<'_>, uid: bool) -> Scanned<SearchCommand> {
-    let mut returns = None;
+    let (mut returns, mut update_items) = (None, Vec::new());
     if scanner.eat_keyword("RETURN") {
         scanner.space()?;
-        returns = Some(scan_returns(scanner)?);
+        let (options, items) = scan_returns(scanner)?;
+        (returns, update_items) = (Some(options), items);
         scanner.space()?;
     }
     let mut charset = None;
     let mut encoding = encoding_rs::UTF_8;
     if scanner.eat_keyword("CHARSET") {
         scanner.space()?;
-        let (name, found) = scan_charset(scanner)?;
+        let (name, found) = scan_charset(scanner).map_err(|error| saving(error, returns))?;
         encoding = found;
         charset = Some(name);
         scanner.space()?;
     }
-    Ok(SearchCommand { uid, returns, charset, program: scan_program(scanner, encoding)? })
+    let program = scan_program(scanner, encoding)?;
+    Ok(SearchCommand { uid, returns, update_items, charset, program })
 }
 
 /// A character set's name in upper case, and what it is.
@@ -151,6 +160,16 @@ pub(super) fn scan_charset(scanner: &mut Scanner<'_>) -> Scanned<(String, &'stat
     let name = utf8(scanner.astring()?)?.to_ascii_uppercase();
     let encoding = encoding_of(&name)?;
     Ok((name, encoding))
+}
+
+/// What an unknown character set means for `$`.
+pub(super) fn saving(error: SyntaxError, returns: Option<SearchReturn>) -> SyntaxError {
+    match error {
+        SyntaxError::Charset if returns.is_some_and(|returns| returns.save) => {
+            SyntaxError::CharsetOfSaved
+        }
+        error => error,
+    }
 }
 
 /// The keys, to the end of the command.
@@ -185,9 +204,9 @@ fn encoding_of(name: &str) -> Scanned<&'static Encoding> {
     Encoding::for_label_no_replacement(name.as_bytes()).ok_or(SyntaxError::Charset)
 }
 
-/// The options of RETURN.
-pub(super) fn scan_returns(scanner: &mut Scanner<'_>) -> Scanned<SearchReturn> {
-    let mut returns = SearchReturn::default();
+/// The options of RETURN, and what UPDATE asks for of new messages.
+pub(super) fn scan_returns(scanner: &mut Scanner<'_>) -> Scanned<(SearchReturn, Vec<FetchItem>)> {
+    let (mut returns, mut update_items) = (SearchReturn::default(), Vec::new());
     let options = scanner.list(|scanner| {
         match scanner.keyword()?.as_str() {
             "MIN" => returns.min = true,
@@ -196,6 +215,11 @@ pub(super) fn scan_returns(scanner: &mut Scanner<'_>) -> Scanned<SearchReturn> {
             "COUNT" => returns.count = true,
             "SAVE" => returns.save = true,
             "RELEVANCY" => returns.relevancy = true,
+            "CONTEXT" => returns.context = true,
+            "UPDATE" => {
+                returns.update = true;
+                update_items = fetch::scan_attached(scanner)?;
+            }
             "PARTIAL" if returns.partial.is_none() => {
                 scanner.space()?;
                 returns.partial = Some(window::scan(scanner)?);
@@ -209,7 +233,7 @@ pub(super) fn scan_returns(scanner: &mut Scanner<'_>) -> Scanned<SearchReturn> {
     if returns.all && returns.partial.is_some() {
         return syntax("ALL and PARTIAL exclude each other");
     }
-    Ok(returns)
+    Ok((returns, update_items))
 }
 
 struct Keys<'s, 'a> {

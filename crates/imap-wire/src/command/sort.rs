@@ -1,6 +1,9 @@
 //! SORT and THREAD (RFC 5256, RFC 5267 ESORT, RFC 5957 DISPLAY).
 
-use super::search::{SearchProgram, SearchReturn, scan_charset, scan_program, scan_returns};
+use super::fetch::FetchItem;
+use super::search::{
+    SearchProgram, SearchReturn, saving, scan_charset, scan_program, scan_returns,
+};
 use crate::scan::{Scanned, Scanner, syntax};
 
 /// The most criteria that one SORT may have; there are ten different ones.
@@ -13,6 +16,8 @@ pub struct SortCommand {
     pub uid: bool,
     /// RETURN (…); `None` asks for a SORT response.
     pub returns: Option<SearchReturn>,
+    /// What UPDATE is to tell of each new message (RFC 5465 §7).
+    pub update_items: Vec<FetchItem>,
     /// At least one; what is equal by all of them stays in the order of the mailbox.
     pub criteria: Vec<SortCriterion>,
     /// CHARSET, in upper case. Strings are decoded already.
@@ -78,10 +83,11 @@ pub enum ThreadAlgorithm {
 }
 
 pub(super) fn scan_sort(scanner: &mut Scanner<'_>, uid: bool) -> Scanned<SortCommand> {
-    let mut returns = None;
+    let (mut returns, mut update_items) = (None, Vec::new());
     if scanner.eat_keyword("RETURN") {
         scanner.space()?;
-        returns = Some(scan_returns(scanner)?);
+        let (options, items) = scan_returns(scanner)?;
+        (returns, update_items) = (Some(options), items);
         scanner.space()?;
     }
     let criteria = scanner.list(scan_criterion)?;
@@ -89,10 +95,10 @@ pub(super) fn scan_sort(scanner: &mut Scanner<'_>, uid: bool) -> Scanned<SortCom
         return syntax("SORT needs criteria, and not too many");
     }
     scanner.space()?;
-    let (charset, encoding) = scan_charset(scanner)?;
+    let (charset, encoding) = scan_charset(scanner).map_err(|error| saving(error, returns))?;
     scanner.space()?;
     let program = scan_program(scanner, encoding)?;
-    Ok(SortCommand { uid, returns, criteria, charset, program })
+    Ok(SortCommand { uid, returns, update_items, criteria, charset, program })
 }
 
 fn scan_criterion(scanner: &mut Scanner<'_>) -> Scanned<SortCriterion> {

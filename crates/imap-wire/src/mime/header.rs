@@ -2,6 +2,10 @@
 
 use std::borrow::Cow;
 
+/// Of a field's value no more than this is read where a message is described, in octets: hostile mail must not fill memory
+/// and store with copies of itself.
+pub(crate) const LONGEST_VALUE: usize = 65_536;
+
 /// One header field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'a> {

@@ -5,7 +5,7 @@
 //! The line end before a boundary belongs to the boundary. Time is linear: each line is compared with at most
 //! [`MAX_DEPTH`] boundaries, and nothing is looked at twice.
 
-use super::header::{empty_line, find, line_end};
+use super::header::{LONGEST_VALUE, empty_line, find, line_end};
 use super::value::MediaType;
 use std::ops::Range;
 
@@ -16,7 +16,14 @@ pub const MAX_DEPTH: usize = 50;
 pub const MAX_PARTS: usize = 10_000;
 
 /// Longer boundaries (RFC 2046 allows 70 octets) are ignored, and the multipart with them.
-const LONGEST_BOUNDARY: usize = 250;
+pub(crate) const LONGEST_BOUNDARY: usize = 250;
+
+/// What the parameters of all Content-Types together may take, in octets with [`PARAMETER`] for each; those of later
+/// parts are left out. No mail of people comes near it.
+pub(crate) const PARAMETERS: usize = 2 << 20;
+
+/// What a parameter takes besides its octets.
+const PARAMETER: usize = 64;
 
 /// One entity: the message, a part of a multipart, or the message in a message/rfc822 part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +59,8 @@ pub struct Tree<'a> {
 impl<'a> Tree<'a> {
     /// Takes a message apart. Never fails: what is malformed becomes a leaf.
     pub fn parse(message: &'a [u8]) -> Self {
-        let mut walker = Walker { message, parts: Vec::new(), boundaries: Vec::new() };
+        let mut walker =
+            Walker { message, parts: Vec::new(), boundaries: Vec::new(), room: PARAMETERS };
         walker.entity(0, 0, false);
         Self { message, parts: walker.parts }
     }
@@ -120,19 +128,59 @@ struct Walker<'a> {
     message: &'a [u8],
     parts: Vec<Part>,
     boundaries: Vec<Vec<u8>>,
+    /// What is left of [`PARAMETERS`].
+    room: usize,
 }
 
-enum Declared {
+/// What a part's header says that it is.
+pub(crate) enum Declared {
+    /// Neither of the others.
     Leaf,
+    /// Parts with that boundary.
     Multipart(Vec<u8>),
+    /// A message.
     Message,
+}
+
+/// Reads a part's raw Content-Type, if it has one; `room` is what is left of [`PARAMETERS`].
+pub(crate) fn declare(
+    raw: Option<&[u8]>,
+    in_digest: bool,
+    room: &mut usize,
+) -> (MediaType, Declared) {
+    let parsed = raw.map(|raw| MediaType::parse(&raw[..raw.len().min(LONGEST_VALUE)]));
+    let mut media_type = match parsed {
+        Some(Some(media_type)) => media_type,
+        // RFC 2046 §5.1.5: the default within a digest.
+        None if in_digest => return (MediaType::bare("MESSAGE", "RFC822"), Declared::Message),
+        _ => return (MediaType::plain(), Declared::Leaf),
+    };
+    let declared = if media_type.is("multipart", "*") {
+        match media_type.parameter("boundary") {
+            Some(boundary) if (1..=LONGEST_BOUNDARY).contains(&boundary.trim_ascii_end().len()) => {
+                Declared::Multipart(boundary.trim_ascii_end().to_vec())
+            }
+            _ => Declared::Leaf,
+        }
+    } else if media_type.is("message", "rfc822") || media_type.is("message", "global") {
+        Declared::Message
+    } else {
+        Declared::Leaf
+    };
+    let cost = |(name, value): &(Vec<u8>, Vec<u8>)| name.len() + value.len() + PARAMETER;
+    match room.checked_sub(media_type.parameters.iter().map(cost).sum()) {
+        Some(left) => *room = left,
+        None => media_type.parameters.clear(),
+    }
+    (media_type, declared)
 }
 
 impl Walker<'_> {
     /// Reads the entity at `start`, which is the start of a line; gives its place and where it ended.
     fn entity(&mut self, start: usize, depth: usize, in_digest: bool) -> (usize, End) {
         let (body, early) = self.header(start);
-        let (media_type, declared) = self.declared(start..body, in_digest);
+        let raw = find(&self.message[start..body], "Content-Type");
+        let (media_type, declared) = declare(raw, in_digest, &mut self.room);
         let place = self.parts.len();
         let is_digest = media_type.is("multipart", "digest");
         self.parts.push(Part {
@@ -221,31 +269,6 @@ impl Walker<'_> {
             at = line_end(self.message, at);
         }
         (at, Some(End::Message))
-    }
-
-    fn declared(&self, header: Range<usize>, in_digest: bool) -> (MediaType, Declared) {
-        let parsed = find(&self.message[header], "Content-Type").map(MediaType::parse);
-        let media_type = match parsed {
-            Some(Some(media_type)) => media_type,
-            // RFC 2046 §5.1.5: the default within a digest.
-            None if in_digest => MediaType::bare("MESSAGE", "RFC822"),
-            _ => MediaType::plain(),
-        };
-        let declared = if media_type.is("multipart", "*") {
-            match media_type.parameter("boundary") {
-                Some(boundary)
-                    if (1..=LONGEST_BOUNDARY).contains(&boundary.trim_ascii_end().len()) =>
-                {
-                    Declared::Multipart(boundary.trim_ascii_end().to_vec())
-                }
-                _ => Declared::Leaf,
-            }
-        } else if media_type.is("message", "rfc822") || media_type.is("message", "global") {
-            Declared::Message
-        } else {
-            Declared::Leaf
-        };
-        (media_type, declared)
     }
 
     /// The first boundary line at or after `from`, which is the start of a line.

@@ -6,6 +6,9 @@ use super::header::unfold;
 /// The most parameters that are kept of one value.
 const MAX_PARAMETERS: usize = 200;
 
+/// A type or subtype has at most 127 characters (RFC 6838 §4.2).
+const LONGEST_TYPE: usize = 127;
+
 /// A value such as `text/plain; charset=utf-8`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Value {
@@ -75,7 +78,8 @@ impl MediaType {
         let slash = memchr::memchr(b'/', &value.main)?;
         let (kind, subtype) =
             (value.main[..slash].trim_ascii(), value.main[slash + 1..].trim_ascii());
-        let tokens = is_token(kind) && is_token(subtype);
+        let fits = |name: &[u8]| name.len() <= LONGEST_TYPE && is_token(name);
+        let tokens = fits(kind) && fits(subtype);
         tokens.then(|| Self {
             kind: kind.to_vec(),
             subtype: subtype.to_vec(),

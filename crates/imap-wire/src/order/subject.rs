@@ -47,10 +47,9 @@ fn without_leader(text: &str) -> Option<(&str, bool)> {
     if let Some(rest) = without_refwd(after) {
         return Some((rest, true));
     }
-    // Step 4: marks go as long as something stays. `[fwd:` is a mark of another kind.
+    // Step 4: marks go as long as something stays, whatever is in them.
     let kept = if after.is_empty() { last } else { after };
-    let is_forward = strip_prefix(text, "[fwd:").is_some();
-    (kept.len() < text.len() && !is_forward).then_some((kept, false))
+    (kept.len() < text.len()).then_some((kept, false))
 }
 
 /// `"[" *BLOBCHAR "]" *WSP`
@@ -99,6 +98,8 @@ mod tests {
             ("[Fwd: Re: Hello]", "Hello", true),
             ("[fwd: [fwd: deep]]", "deep", true),
             ("Re: [Fwd: Hello (fwd)]", "Hello", true),
+            ("[Fwd: a] b", "b", false),
+            ("[Fwd: a] [Fwd: b]", "b", true),
             ("  tabs\t and   spaces ", "tabs and spaces", false),
             ("Regarding: this", "Regarding: this", false),
             ("Re", "Re", false),

@@ -265,6 +265,37 @@ impl Threads {
         self.roots = roots;
     }
 
+    /// The trees as numbers: for each node, each before those that hang under it, its depth and its own number or 0.
+    pub fn flatten(&self) -> Vec<u32> {
+        let mut flat = Vec::with_capacity(2 * self.nodes.len());
+        let mut open: Vec<(u32, usize)> = self.roots.iter().rev().map(|root| (0, *root)).collect();
+        while let Some((depth, node)) = open.pop() {
+            let node = &self.nodes[node];
+            flat.extend([depth, node.number.unwrap_or(0)]);
+            open.extend(node.children.iter().rev().map(|child| (depth + 1, *child)));
+        }
+        flat
+    }
+
+    /// The trees that [`Threads::flatten`] made these numbers of, each message with what stands for it now; one for which
+    /// nothing does is not there any more.
+    pub fn from_flat(flat: &[u32], mut name: impl FnMut(u32) -> Option<u32>) -> Self {
+        let (mut threads, mut above) = (Self::default(), Vec::<usize>::new());
+        for pair in flat.as_chunks::<2>().0 {
+            let [depth, number] = *pair;
+            let number = if number == 0 { None } else { name(number) };
+            let node = threads.nodes.len();
+            threads.nodes.push(Node { number, ..Node::default() });
+            above.truncate(depth as usize);
+            match above.last() {
+                Some(parent) => threads.nodes[*parent].children.push(node),
+                None => threads.roots.push(node),
+            }
+            above.push(node);
+        }
+        threads
+    }
+
     /// Appends the trees as THREAD tells them: `(2)(3 6 (4 23)(44 7 96))` (RFC 5256 §4).
     pub fn write(&self, out: &mut Vec<u8>) {
         enum Step {

@@ -24,7 +24,10 @@ fn shown(threads: &Threads) -> String {
 }
 
 fn referenced(list: &[(&str, &str, &[&str])]) -> String {
-    shown(&by_references(&mailbox(list)))
+    let threads = by_references(&mailbox(list));
+    let flat = threads.flatten();
+    assert_eq!(shown(&Threads::from_flat(&flat, Some)), shown(&threads));
+    shown(&threads)
 }
 
 #[test]
@@ -38,6 +41,9 @@ fn by_subject_the_first_is_the_parent() {
     ]);
     assert_eq!(shown(&by_subject(&messages)), "(1 (3)(4))(2 5)");
     assert_eq!(shown(&by_subject(&[])), "");
+    let flat = by_subject(&messages).flatten();
+    assert_eq!(flat, [0, 1, 1, 3, 1, 4, 0, 2, 1, 5]);
+    assert_eq!(shown(&Threads::from_flat(&flat, |uid| Some(uid + 10))), "(11 (13)(14))(12 15)");
 }
 
 #[test]

@@ -127,22 +127,7 @@ impl CommandReader {
         self.advance(left - count as u64, count, |left| State::Literal { left }, State::Line)
     }
 
-    pub(super) fn read_message(&mut self, left: u64) -> Step {
-        if left == 0 {
-            self.state = State::Line;
-            return Step::Emit(Event::AppendEnd);
-        }
-        let count = self.available(left);
-        if count == 0 {
-            return Step::Wait;
-        }
-        let chunk = self.input.split_to(count).freeze();
-        self.scanned = 0;
-        self.state = State::Message { left: left - count as u64 };
-        Step::Emit(Event::AppendChunk(chunk))
-    }
-
-    fn available(&self, left: u64) -> usize {
+    pub(super) fn available(&self, left: u64) -> usize {
         usize::try_from(left).unwrap_or(usize::MAX).min(self.input.len())
     }
 
@@ -157,23 +142,14 @@ impl CommandReader {
         if left > 0 && moved == 0 { Step::Wait } else { Step::Again }
     }
 
-    fn drop_command(&mut self) {
+    pub(super) fn drop_command(&mut self) {
         self.command = zeroize::Zeroizing::default();
         self.append = None;
         self.skipped = 0;
     }
 
     /// Answers a refused command at once and follows its remaining octets.
-    pub(super) fn refuse(
-        &mut self,
-        tag: Option<String>,
-        error: SyntaxError,
-        head: LiteralHead,
-    ) -> Step {
-        self.refuse_maybe(tag, error, Some(head))
-    }
-
-    fn refuse_maybe(
+    pub(super) fn refuse_maybe(
         &mut self,
         tag: Option<String>,
         error: SyntaxError,

@@ -9,9 +9,11 @@
 //! reads it otherwise, what follows up to the next CRLF belongs to the refused line. Literals of a refused command are
 //! still consumed.
 
+mod append;
 mod framing;
 
-use crate::command::{self, AppendHead, Replaced, Tagged};
+use self::append::Append;
+use crate::command::{self, Replaced, Tagged};
 use crate::date::InternalDate;
 use crate::flag::Flag;
 use crate::mailbox_name::MailboxName;
@@ -19,6 +21,7 @@ use crate::response::Code;
 use crate::scan::{LiteralHead, SyntaxError};
 use crate::secret::Secret;
 use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
 
 /// What a client may send. Sizes in octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +85,8 @@ pub enum Event {
         code: Code,
         /// Why.
         text: String,
+        /// The search was to set `$`, which is empty now.
+        clears_saved: bool,
     },
     /// The client cannot be followed any further: send `* BYE` with this text and close. No event comes after it.
     Fatal {
@@ -91,11 +96,25 @@ pub enum Event {
     /// A message of APPEND begins; its octets follow as [`Event::AppendChunk`]. If it is not wanted, call
     /// [`CommandReader::refuse_append`] before the next event; [`Event::Continue`] comes only if it was not.
     ///
+    /// A message that CATENATE makes (RFC 4469) comes as any number of [`Event::CatenateUrl`] and [`Event::CatenateText`],
+    /// which may be refused in the same way.
+    ///
     /// From here to [`Event::AppendDone`], `Bad`, `No` and `Fatal` mean that the whole APPEND failed: drop what was
     /// collected, of all its messages.
     AppendBegin(AppendBegin),
     /// Octets of the message.
     AppendChunk(Bytes),
+    /// A part of the message: what this IMAP URL names (see [`crate::url`]).
+    CatenateUrl(Vec<u8>),
+    /// A part of the message: these octets, which follow as [`Event::AppendChunk`].
+    CatenateText {
+        /// Octets to come.
+        size: u64,
+        /// literal8 (RFC 3516).
+        binary: bool,
+        /// Wrapped in `UTF8 (…)` (RFC 6855 §4).
+        utf8: bool,
+    },
     /// The message is complete, the command not yet.
     AppendEnd,
     /// The APPEND is complete: store its message, or all of them (RFC 3502), and answer.
@@ -120,6 +139,8 @@ pub struct AppendBegin {
     pub flags: Vec<Flag>,
     /// The internal date; the present moment if absent.
     pub date: Option<InternalDate>,
+    /// The message is made of parts (RFC 4469); then nothing is known of its size.
+    pub catenate: bool,
     /// Octets to come. 0 takes back the APPEND in MULTIAPPEND (RFC 3502 §3.1).
     pub size: u64,
     /// literal8 (RFC 3516): the message may hold NUL.
@@ -149,16 +170,6 @@ enum State {
     Dead,
 }
 
-/// The APPEND or REPLACE under way.
-#[derive(Debug)]
-struct Append {
-    tag: String,
-    mailbox: MailboxName,
-    messages: usize,
-    utf8: bool,
-    replaces: Option<Replaced>,
-}
-
 /// Reads one connection.
 #[derive(Debug)]
 pub struct CommandReader {
@@ -170,6 +181,8 @@ pub struct CommandReader {
     command: zeroize::Zeroizing<Vec<u8>>,
     state: State,
     append: Option<Append>,
+    /// Events of an APPEND's line that were not asked for yet.
+    coming: VecDeque<Event>,
     /// Octets of the refused command that were dropped.
     skipped: u64,
 }
@@ -190,6 +203,7 @@ impl CommandReader {
             command: zeroize::Zeroizing::default(),
             state: State::Line,
             append: None,
+            coming: VecDeque::new(),
             skipped: 0,
         }
     }
@@ -215,17 +229,6 @@ impl CommandReader {
         }
     }
 
-    /// Refuses the message that [`Event::AppendBegin`] announced, and with it the command, which the caller answers
-    /// with a tagged NO. A synchronising literal is never asked for, another one is read and dropped.
-    pub fn refuse_append(&mut self) {
-        if let State::Announced(head) = self.state {
-            self.append = None;
-            self.skipped = 0;
-            self.state =
-                if head.sync { State::Line } else { State::SkipLiteral { left: head.octets } };
-        }
-    }
-
     /// Drops everything received and not yet read, as STARTTLS demands (RFC 9051 §6.2.1, and the injection of
     /// commands before the handshake). Tells whether there was anything.
     pub fn discard_input(&mut self) -> bool {
@@ -234,6 +237,7 @@ impl CommandReader {
         self.scanned = 0;
         self.command = zeroize::Zeroizing::default();
         self.append = None;
+        self.coming.clear();
         if !matches!(self.state, State::Dead) {
             self.state = State::Line;
         }
@@ -245,10 +249,14 @@ impl CommandReader {
         self.input.is_empty()
             && self.command.is_empty()
             && self.append.is_none()
+            && self.coming.is_empty()
             && matches!(self.state, State::Line)
     }
 
     fn step(&mut self) -> Step {
+        if let Some(event) = self.coming.pop_front() {
+            return Step::Emit(event);
+        }
         match self.state {
             State::Line => self.read_line(),
             State::Literal { left } => self.read_literal(left),
@@ -263,99 +271,46 @@ impl CommandReader {
 
     /// A line with a literal at its end was appended to the command.
     fn meet_literal(&mut self, head: LiteralHead) -> Step {
-        if let Some(append) = &self.append {
-            let parsed = command::scan_further(&self.command, append.utf8, self.limits.depth);
-            let (tag, mailbox) = (append.tag.clone(), append.mailbox.clone());
-            return match parsed {
-                Ok(_) if append.replaces.is_some() => {
-                    self.refuse(Some(tag), SyntaxError::Syntax("REPLACE takes one message"), head)
-                }
-                Ok(message) => self.announce(tag, AppendHead { mailbox, replaces: None, message }),
-                Err(error) => self.refuse(Some(tag), error, head),
-            };
-        }
-        match command::scan_head(&self.command, self.limits.depth) {
-            // The literal is the mailbox's name.
-            Some((_, Err(SyntaxError::Incomplete))) | None => self.accept_literal(head),
-            Some((tag, Ok(append))) => self.announce(tag, append),
-            Some((tag, Err(error))) => self.refuse(Some(tag), error, head),
+        match self.read_append(Some(head)) {
+            Some(step) => step,
+            None => {
+                let tag = framing::tag_of(&self.command);
+                self.accept_literal(tag, head)
+            }
         }
     }
 
-    fn accept_literal(&mut self, head: LiteralHead) -> Step {
+    fn accept_literal(&mut self, tag: Option<String>, head: LiteralHead) -> Step {
         let room = self.limits.command.saturating_sub(self.command.len());
         if head.octets > self.limits.literal || head.octets > room as u64 {
-            let tag = framing::tag_of(&self.command);
             if !head.sync {
                 return self.die("a literal is too large");
             }
-            return self.refuse(tag, SyntaxError::Syntax("the literal is too large"), head);
+            let error = SyntaxError::Syntax("the literal is too large");
+            return self.refuse_maybe(tag, error, Some(head));
         }
         self.command.extend_from_slice(b"\r\n");
         self.state = State::Literal { left: head.octets };
         if head.sync { Step::Emit(Event::Continue) } else { Step::Again }
     }
 
-    fn announce(&mut self, tag: String, head: AppendHead) -> Step {
-        let message = head.message;
-        if message.literal.octets > self.limits.append {
-            let text = format!("a message may have {} octets", self.limits.append);
-            self.append = None;
-            return match self.begin_skip(message.literal) {
-                Some(fatal) => fatal,
-                None => Step::Emit(Event::No { tag, code: Code::TooBig, text }),
-            };
-        }
-        let index = self.append.as_ref().map_or(0, |append| append.messages);
-        self.command = zeroize::Zeroizing::default();
-        self.append = Some(Append {
-            tag: tag.clone(),
-            mailbox: head.mailbox.clone(),
-            messages: index + 1,
-            utf8: message.utf8,
-            replaces: head.replaces,
-        });
-        self.state = State::Announced(message.literal);
-        Step::Emit(Event::AppendBegin(AppendBegin {
-            tag,
-            mailbox: head.mailbox,
-            replaces: head.replaces,
-            index,
-            flags: message.flags,
-            date: message.date,
-            size: message.literal.octets,
-            binary: message.literal.binary,
-            utf8: message.utf8,
-        }))
-    }
-
-    fn begin_message(&mut self, head: LiteralHead) -> Step {
-        self.state = State::Message { left: head.octets };
-        if head.sync { Step::Emit(Event::Continue) } else { Step::Again }
-    }
-
     /// A complete command, without literals that are still to come.
     fn finish_command(&mut self) -> Step {
-        let octets = std::mem::take(&mut self.command);
-        if let Some(append) = self.append.take() {
-            let expected: &[u8] = if append.utf8 { b")" } else { b"" };
-            return Step::Emit(if octets.as_slice() == expected {
-                Event::AppendDone { tag: append.tag }
-            } else {
-                bad(
-                    Some(append.tag),
-                    SyntaxError::Syntax("unexpected characters after the message"),
-                )
-            });
+        if let Some(step) = self.finish_append() {
+            return step;
         }
+        let octets = std::mem::take(&mut self.command);
         Step::Emit(match command::parse(&octets, self.limits.depth) {
             Ok(tagged) => Event::Command(tagged),
             Err(failure) => match (failure.tag, failure.error) {
-                (Some(tag), SyntaxError::Charset) => Event::No {
-                    tag,
-                    code: Code::BadCharset(vec!["US-ASCII".into(), "UTF-8".into()]),
-                    text: SyntaxError::Charset.to_string(),
-                },
+                (Some(tag), error @ (SyntaxError::Charset | SyntaxError::CharsetOfSaved)) => {
+                    Event::No {
+                        tag,
+                        code: Code::BadCharset(vec!["US-ASCII".into(), "UTF-8".into()]),
+                        text: error.to_string(),
+                        clears_saved: error == SyntaxError::CharsetOfSaved,
+                    }
+                }
                 (tag, error) => bad(tag, error),
             },
         })

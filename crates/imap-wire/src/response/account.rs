@@ -93,6 +93,25 @@ pub fn metadata<'v>(
     out.extend_from_slice(b")\r\n");
 }
 
+/// `* METADATA mailbox /entry …`: these were changed (RFC 5464 §4.4.2); at least one.
+pub fn metadata_changed<'e>(
+    out: &mut Vec<u8>,
+    mailbox: &str,
+    form: NameForm,
+    entries: impl IntoIterator<Item = &'e str>,
+) {
+    out.extend_from_slice(b"* METADATA ");
+    match mailbox {
+        "" => string(out, b""),
+        name => super::mailbox(out, name, form),
+    }
+    for entry in entries {
+        out.push(b' ');
+        astring(out, entry.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 /// `* LANGUAGE (EN)`
 pub fn language(out: &mut Vec<u8>, tags: &[&str]) {
     out.extend_from_slice(b"* LANGUAGE (");

@@ -22,8 +22,12 @@ pub enum Code {
     AuthenticationFailed,
     /// AUTHORIZATIONFAILED
     AuthorizationFailed,
+    /// BADEVENT and the events that are known (RFC 5465 §8).
+    BadEvent(&'static [&'static str]),
     /// BADCHARSET and the character sets that are known.
     BadCharset(Vec<String>),
+    /// BADURL (RFC 4469) and the URL that CATENATE could make nothing of.
+    BadUrl(Vec<u8>),
     /// CANNOT
     Cannot,
     /// CAPABILITY
@@ -75,6 +79,10 @@ pub enum Code {
     NoModSeq,
     /// NONEXISTENT
     NonExistent,
+    /// NOTIFICATIONOVERFLOW (RFC 5465 §5.8)
+    NotificationOverflow,
+    /// NOUPDATE and the tag of the search that is not updated (RFC 5267 §4.3.1).
+    NoUpdate(String),
     /// NOPERM
     NoPerm,
     /// NOTSAVED
@@ -131,6 +139,16 @@ impl Code {
                 put(out, format_args!("COPYUID {uid_validity} {from} {to}"))
             }
             Self::BadCharset(known) => write_charsets(out, known),
+            Self::BadUrl(url) => {
+                out.extend_from_slice(b"BADURL ");
+                write_url(out, url);
+            }
+            Self::BadEvent(known) => put(out, format_args!("BADEVENT ({})", known.join(" "))),
+            Self::NoUpdate(tag) => {
+                out.extend_from_slice(b"NOUPDATE ");
+                // `]` would end the code.
+                string(out, tag.replace(']', "?").as_bytes());
+            }
             Self::Capability(names) => {
                 out.extend_from_slice(b"CAPABILITY");
                 for name in names {
@@ -165,6 +183,15 @@ impl Code {
         }
     }
 
+    /// Which messages it says were put into a mailbox: its UIDVALIDITY, and their UIDs.
+    pub fn filed(&self) -> Option<(u32, NumberSet)> {
+        match self {
+            Self::AppendUid { uid_validity, uids } => Some((*uid_validity, uids.clone())),
+            Self::CopyUid { uid_validity, to, .. } => Some((*uid_validity, to.clone())),
+            _ => None,
+        }
+    }
+
     /// The name of a code; all there is for those without arguments.
     pub fn name(&self) -> &'static str {
         match self {
@@ -174,6 +201,8 @@ impl Code {
             Self::AuthenticationFailed => "AUTHENTICATIONFAILED",
             Self::AuthorizationFailed => "AUTHORIZATIONFAILED",
             Self::BadCharset(_) => "BADCHARSET",
+            Self::BadUrl(_) => "BADURL",
+            Self::BadEvent(_) => "BADEVENT",
             Self::Cannot => "CANNOT",
             Self::Capability(_) => "CAPABILITY",
             Self::ClientBug => "CLIENTBUG",
@@ -197,6 +226,8 @@ impl Code {
             Self::NoModSeq => "NOMODSEQ",
             Self::NonExistent => "NONEXISTENT",
             Self::NoPerm => "NOPERM",
+            Self::NotificationOverflow => "NOTIFICATIONOVERFLOW",
+            Self::NoUpdate(_) => "NOUPDATE",
             Self::NotSaved => "NOTSAVED",
             Self::OverQuota => "OVERQUOTA",
             Self::Parse => "PARSE",
@@ -215,6 +246,16 @@ impl Code {
             Self::UnknownCte => "UNKNOWN-CTE",
             Self::Unseen(_) => "UNSEEN",
             Self::UseAttr => "USEATTR",
+        }
+    }
+}
+
+/// As it was sent, but for what would end the code or the line, or is no ASCII: that is percent-encoded.
+fn write_url(out: &mut Vec<u8>, url: &[u8]) {
+    for octet in url {
+        match octet {
+            b' '..=b'~' if *octet != b']' => out.push(*octet),
+            octet => put(out, format_args!("%{octet:02X}")),
         }
     }
 }

@@ -69,8 +69,8 @@ pub struct ListResponse<'a> {
     pub attributes: &'a [ListAttribute],
     /// In Unicode; empty in the answer to `LIST "" ""`.
     pub name: &'a str,
-    /// CHILDINFO ("SUBSCRIBED") of RECURSIVEMATCH: children match though this one may not.
-    pub child_subscribed: bool,
+    /// CHILDINFO of RECURSIVEMATCH: by which selection options children match, though this one may not.
+    pub child_info: &'a [&'a str],
     /// OLDNAME (RFC 9051 §6.3.9.7): the name as the client asked for it, or before RENAME.
     pub old_name: Option<&'a str>,
 }
@@ -87,9 +87,12 @@ pub fn list(out: &mut Vec<u8>, form: NameForm, response: &ListResponse<'_>) {
     put(out, format_args!(") \"{SEPARATOR}\" "));
     string::mailbox(out, response.name, form);
     let mut open = b" (".as_slice();
-    if response.child_subscribed {
-        out.extend_from_slice(open);
-        out.extend_from_slice(b"\"CHILDINFO\" (\"SUBSCRIBED\")");
+    for (index, option) in response.child_info.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { b" (\"CHILDINFO\" (" } else { b" " });
+        put(out, format_args!("\"{option}\""));
+    }
+    if !response.child_info.is_empty() {
+        out.push(b')');
         open = b" ";
     }
     if let Some(old) = response.old_name {

@@ -5,14 +5,17 @@
 
 mod account;
 mod code;
+mod context;
 mod fetch;
 mod list;
 mod string;
 
 pub use account::{
-    QuotaResource, acl, language, list_rights, metadata, my_rights, quota, quota_root,
+    QuotaResource, acl, language, list_rights, metadata, metadata_changed, my_rights, quota,
+    quota_root,
 };
 pub use code::Code;
+pub use context::{ContextChange, Correlator, context};
 pub use fetch::{BodyOctets, FetchResponse, MessageName};
 pub use list::{
     Esearch, ListAttribute, ListKind, ListResponse, Numbers, enabled, esearch, esearch_in, id,

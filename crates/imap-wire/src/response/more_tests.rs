@@ -76,6 +76,15 @@ fn items_and_codes() {
         fetched,
         "* 1 FETCH (EMAILID (M1) THREADID NIL THREADID (T1) PREVIEW \"a\\\"b\" SAVEDATE \" 1-Jan-1970 00:00:00 +0000\")\r\n"
     );
+    let entries = ["/shared/comment", "/private/a b"];
+    assert_eq!(
+        written(|out| metadata_changed(out, "INBOX", NameForm::Utf8, entries)),
+        "* METADATA INBOX /shared/comment \"/private/a b\"\r\n"
+    );
+    assert_eq!(
+        written(|out| metadata_changed(out, "", NameForm::Utf8, ["/private/x"])),
+        "* METADATA \"\" /private/x\r\n"
+    );
     for (code, text) in [
         (Code::MailboxId(5), "MAILBOXID (F5)"),
         (Code::MetadataLongEntries(9), "METADATA LONGENTRIES 9"),
@@ -83,6 +92,9 @@ fn items_and_codes() {
         (Code::MetadataTooMany, "METADATA TOOMANY"),
         (Code::InProgress("a1".into()), "INPROGRESS (\"a1\" NIL NIL)"),
         (Code::CompressionActive, "COMPRESSIONACTIVE"),
+        (Code::NotificationOverflow, "NOTIFICATIONOVERFLOW"),
+        (Code::BadEvent(&["MessageNew", "FlagChange"]), "BADEVENT (MessageNew FlagChange)"),
+        (Code::NoUpdate("B]2".into()), "NOUPDATE \"B?2\""),
     ] {
         assert_eq!(written(|out| code.write(out)), text);
     }

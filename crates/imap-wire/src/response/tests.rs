@@ -80,7 +80,7 @@ fn lists() {
         kind: ListKind::List,
         attributes: &attributes,
         name: "Entwürfe & x",
-        child_subscribed: false,
+        child_info: &[],
         old_name: None,
     };
     assert_eq!(
@@ -93,10 +93,10 @@ fn lists() {
     );
     response.name = "Fruit";
     response.attributes = &[];
-    response.child_subscribed = true;
+    response.child_info = &["SUBSCRIBED", "SPECIAL-USE"];
     assert_eq!(
         text(|o| list(o, NameForm::Utf8, &response)),
-        "* LIST () \"/\" Fruit (\"CHILDINFO\" (\"SUBSCRIBED\"))\r\n"
+        "* LIST () \"/\" Fruit (\"CHILDINFO\" (\"SUBSCRIBED\" \"SPECIAL-USE\"))\r\n"
     );
     response.old_name = Some("Frucht");
     assert!(text(|o| list(o, NameForm::Utf8, &response)).ends_with(" \"OLDNAME\" (Frucht))\r\n"));
@@ -104,7 +104,7 @@ fn lists() {
         kind: ListKind::Lsub,
         attributes: &[],
         name: "",
-        child_subscribed: false,
+        child_info: &[],
         old_name: None,
     };
     assert_eq!(text(|o| list(o, NameForm::Utf8, &root)), "* LSUB () \"/\" \"\"\r\n");

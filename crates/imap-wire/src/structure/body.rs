@@ -1,13 +1,13 @@
 //! BODY and BODYSTRUCTURE.
 
 use super::envelope;
-use crate::mime::header::{fields, unfold};
+use super::outline::{Entity, Outline};
+use crate::mime::PartKind;
+use crate::mime::header::unfold;
 use crate::mime::value::{Value, is_token};
-use crate::mime::{Part, PartKind, Tree};
 use crate::response::{nstring, put, string};
 
 /// The fields of a part's header that the structure tells.
-#[derive(Default)]
 struct Described<'a> {
     id: Option<&'a [u8]>,
     description: Option<&'a [u8]>,
@@ -19,49 +19,39 @@ struct Described<'a> {
 }
 
 impl<'a> Described<'a> {
-    fn read(header: &'a [u8]) -> Self {
-        let mut found = Self::default();
-        for field in fields(header) {
-            let slot = match field.name.to_ascii_lowercase().as_slice() {
-                b"content-id" => &mut found.id,
-                b"content-description" => &mut found.description,
-                b"content-transfer-encoding" => &mut found.encoding,
-                b"content-md5" => &mut found.md5,
-                b"content-disposition" => &mut found.disposition,
-                b"content-language" => &mut found.language,
-                b"content-location" => &mut found.location,
-                _ => continue,
-            };
-            slot.get_or_insert(field.value);
-        }
-        found
+    fn read(part: &'a Entity<'_>) -> Self {
+        let [id, description, encoding, md5, disposition, language, location] =
+            part.kept.described();
+        Self { id, description, encoding, md5, disposition, language, location }
     }
 }
 
-pub(super) fn write(tree: &Tree<'_>, extended: bool) -> Vec<u8> {
+pub(super) fn write(outline: &Outline<'_>, extended: bool) -> Vec<u8> {
     let mut out = Vec::new();
-    Writer { tree, extended, out: &mut out }.part(tree.root());
+    if let Some(message) = outline.entities.first() {
+        Writer { parts: &outline.entities, extended, out: &mut out }.part(message);
+    }
     out
 }
 
 struct Writer<'t, 'a, 'o> {
-    tree: &'t Tree<'a>,
+    parts: &'t [Entity<'a>],
     extended: bool,
     out: &'o mut Vec<u8>,
 }
 
 impl Writer<'_, '_, '_> {
     /// `body`; recursion is as deep as the tree, which is limited.
-    fn part(&mut self, part: &Part) {
-        let described = Described::read(self.tree.header(part));
+    fn part(&mut self, part: &Entity<'_>) {
+        let described = Described::read(part);
         self.out.push(b'(');
         match &part.kind {
             PartKind::Multipart(children) => self.multipart(part, children, &described),
             PartKind::Message(inner) => {
                 self.basic(part, &described);
-                let inner = &self.tree.parts()[*inner];
+                let inner = &self.parts[*inner];
                 self.out.push(b' ');
-                envelope::write(self.out, self.tree.header(inner));
+                envelope::write(self.out, inner.kept.envelope());
                 self.out.push(b' ');
                 self.part(inner);
                 self.lines(part);
@@ -78,9 +68,9 @@ impl Writer<'_, '_, '_> {
         self.out.push(b')');
     }
 
-    fn multipart(&mut self, part: &Part, children: &[usize], described: &Described<'_>) {
+    fn multipart(&mut self, part: &Entity<'_>, children: &[usize], described: &Described<'_>) {
         for child in children {
-            self.part(&self.tree.parts()[*child]);
+            self.part(&self.parts[*child]);
         }
         self.out.push(b' ');
         string(self.out, &part.media_type.subtype);
@@ -92,7 +82,7 @@ impl Writer<'_, '_, '_> {
     }
 
     /// Type, subtype and body-fields.
-    fn basic(&mut self, part: &Part, described: &Described<'_>) {
+    fn basic(&mut self, part: &Entity<'_>, described: &Described<'_>) {
         string(self.out, &part.media_type.kind);
         self.out.push(b' ');
         string(self.out, &part.media_type.subtype);
@@ -104,13 +94,12 @@ impl Writer<'_, '_, '_> {
         let encoding =
             described.encoding.map(Value::parse).map(|value| value.main).unwrap_or_default();
         string(self.out, if is_token(&encoding) { &encoding } else { b"7BIT" });
-        put(self.out, format_args!(" {}", part.body.len()));
+        put(self.out, format_args!(" {}", part.body.end - part.body.start));
     }
 
     /// How many lines the body has: its LFs, as line-based clients and other servers count.
-    fn lines(&mut self, part: &Part) {
-        let count = memchr::memchr_iter(b'\n', self.tree.body(part)).count();
-        put(self.out, format_args!(" {count}"));
+    fn lines(&mut self, part: &Entity<'_>) {
+        put(self.out, format_args!(" {}", part.lines));
     }
 
     /// `SP nstring`

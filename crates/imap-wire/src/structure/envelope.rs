@@ -1,37 +1,12 @@
 //! ENVELOPE.
 
 use crate::mime::address::{self, Entry};
-use crate::mime::header::{fields, unfold};
+use crate::mime::header::unfold;
 use crate::response::{nstring, string};
 
-/// No value is longer than this in an envelope: hostile mail must not fill the store with copies of itself.
-const LONGEST_VALUE: usize = 65_536;
-
-const NAMES: [&str; 10] = [
-    "date",
-    "subject",
-    "from",
-    "sender",
-    "reply-to",
-    "to",
-    "cc",
-    "bcc",
-    "in-reply-to",
-    "message-id",
-];
-
-/// The envelope of a header block (what follows its empty line does not matter). Of fields that occur more than once,
-/// the first counts.
-pub(super) fn write(out: &mut Vec<u8>, header: &[u8]) {
-    let mut found: [Option<&[u8]>; NAMES.len()] = [None; NAMES.len()];
-    for field in fields(header) {
-        let place = NAMES.iter().position(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
-        if let Some(slot) = place.map(|place| &mut found[place]) {
-            slot.get_or_insert(field.value);
-        }
-    }
-    let [date, subject, from, sender, reply_to, to, cc, bcc, in_reply_to, message_id] =
-        found.map(|value| value.map(|value| &value[..value.len().min(LONGEST_VALUE)]));
+/// The envelope of the raw values of its fields, in its order. Of fields that occur more than once, the first counts.
+pub(super) fn write(out: &mut Vec<u8>, values: [Option<&[u8]>; 10]) {
+    let [date, subject, from, sender, reply_to, to, cc, bcc, in_reply_to, message_id] = values;
     let mut from_list = Vec::new();
     write_addresses(&mut from_list, from);
     out.push(b'(');

@@ -2,15 +2,24 @@
 //!
 //! They fit sessions of either revision: no quoted string holds 8-bit octets, which come as literals; encoded-words
 //! stay as they stand. Malformed mail gives something sane, never an error.
+//!
+//! A message in memory is described by [`summarise`]; one that is too large for that by an [`Outliner`], which it passes
+//! through in pieces. Both end in an [`Outline`], and one text is written from it. A value of more than 64 KiB is cut
+//! there, and so is what a message has beyond two megabytes of such values.
 
+mod begun;
 mod body;
 mod envelope;
+mod line;
+mod outline;
+mod outliner;
 mod read;
 
+pub use outline::{Entity, Outline};
+pub use outliner::Outliner;
 pub use read::{EnvelopeFields, FirstAddress, envelope_fields};
 
 use crate::mime::Tree;
-use crate::mime::header::header_length;
 
 /// All that is computed once, when a message arrives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,33 +41,45 @@ pub fn summarise(message: &[u8]) -> Summary {
 
 /// As [`summarise`], of a message that was taken apart already.
 pub fn summarise_tree(tree: &Tree<'_>) -> Summary {
-    let header_length = header_length(tree.message());
-    let mut envelope = Vec::new();
-    envelope::write(&mut envelope, &tree.message()[..header_length]);
-    Summary {
-        envelope,
-        body: body::write(tree, false),
-        body_structure: body::write(tree, true),
-        header_length,
+    Outline::of(tree).summarise()
+}
+
+impl Outline<'_> {
+    /// ENVELOPE, BODY and BODYSTRUCTURE.
+    pub fn summarise(&self) -> Summary {
+        let mut envelope = Vec::new();
+        let message = self.entities.first();
+        envelope::write(
+            &mut envelope,
+            message.map_or([None; 10], |message| message.kept.envelope()),
+        );
+        Summary {
+            envelope,
+            body: body::write(self, false),
+            body_structure: body::write(self, true),
+            header_length: message.map_or(0, |message| message.header.end as usize),
+        }
     }
 }
 
 /// ENVELOPE of a message; its header block is enough.
 pub fn envelope(message: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    envelope::write(&mut out, message);
+    envelope::write(&mut out, outline::envelope_of(message).envelope());
     out
 }
 
 /// BODY of a message.
 pub fn body(message: &[u8]) -> Vec<u8> {
-    body::write(&Tree::parse(message), false)
+    body::write(&Outline::of(&Tree::parse(message)), false)
 }
 
 /// BODYSTRUCTURE of a message.
 pub fn body_structure(message: &[u8]) -> Vec<u8> {
-    body::write(&Tree::parse(message), true)
+    body::write(&Outline::of(&Tree::parse(message)), true)
 }
 
+#[cfg(test)]
+mod outliner_tests;
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,8 @@ async fn quota() {
     assert_eq!(ann.ok("GETQUOTAROOT INBOX").await, ["* QUOTAROOT INBOX \"\"", quota]);
     assert_eq!(ann.ok("GETQUOTA \"\"").await, [quota]);
     ann.gives("GETQUOTA other", "NO [NONEXISTENT]").await;
-    ann.gives("GETQUOTAROOT nowhere", "NO [NONEXISTENT]").await;
+    // A mailbox to come is asked for, too.
+    assert_eq!(ann.ok("GETQUOTAROOT nowhere").await, ["* QUOTAROOT nowhere \"\"", quota]);
     ann.gives("SETQUOTA \"\" (STORAGE 512)", "NO [NOPERM]").await;
     let status = ann.ok("STATUS INBOX (DELETED DELETED-STORAGE SIZE)").await;
     let size = message("one", &"x".repeat(3000)).len();
@@ -24,6 +25,63 @@ async fn quota() {
     let large = message("two", &"x".repeat(9000));
     ann.send(format!("t APPEND INBOX {{{}+}}\r\n{large}\r\n", large.len())).await;
     assert!(ann.until("t").await.pop().unwrap().starts_with("t NO [OVERQUOTA]"));
+}
+
+#[tokio::test]
+async fn messages_have_a_limit_of_their_own() {
+    let world = World::start().await;
+    let mut ann = world.log_in().await;
+    let handle = world.mailboxes.handle(world.account).expect("somebody is logged in");
+    handle.set_message_quota(Some(3));
+    ann.append("INBOX", "\\Deleted", &message("one", "x")).await;
+    ann.append("INBOX", "", &message("two", "x")).await;
+    assert_eq!(ann.ok("GETQUOTA \"\"").await, ["* QUOTA \"\" (MESSAGE 2 3)"]);
+    handle.set_quota(Some(1 << 20));
+    let quota = "* QUOTA \"\" (STORAGE 1 1024 MESSAGE 2 3)";
+    assert_eq!(ann.ok("GETQUOTAROOT INBOX").await, ["* QUOTAROOT INBOX \"\"", quota]);
+    // Several at once are refused together, a copy as well; a move adds nothing.
+    let text = message("three", "x");
+    let twice = format!("{{{0}+}}\r\n{text} {{{0}+}}\r\n{text}", text.len());
+    ann.send(format!("t APPEND INBOX {twice}\r\n")).await;
+    assert!(ann.until("t").await.pop().unwrap().starts_with("t NO [OVERQUOTA]"));
+    ann.ok("SELECT INBOX").await;
+    ann.gives("COPY 1:2 Archive", "NO [OVERQUOTA]").await;
+    ann.gives("COPY 1 Archive", "OK").await;
+    ann.gives("MOVE 2 Archive", "OK").await;
+    ann.gives("COPY 1 Archive", "NO [OVERQUOTA]").await;
+    let status = ann.ok("STATUS INBOX (MESSAGES DELETED)").await;
+    assert_eq!(status, ["* STATUS INBOX (MESSAGES 1 DELETED 1)"]);
+    ann.ok("EXPUNGE").await;
+    assert_eq!(ann.ok("GETQUOTA \"\"").await, ["* QUOTA \"\" (STORAGE 1 1024 MESSAGE 2 3)"]);
+    ann.append("INBOX", "", &text).await;
+}
+
+#[tokio::test]
+async fn an_account_is_not_offered_what_is_switched_off_for_it() {
+    let world = World::start().await;
+    let off = ["QUOTA=RES-MESSAGE", "SORT", "UIDPLUS", "UNAUTHENTICATE"].map(String::from);
+    let directory = &world.directory;
+    directory.switch_capabilities(world.account, off.to_vec(), Vec::new()).await.unwrap();
+    // Before anybody is known, all is as ever.
+    let mut ann = world.connect().await;
+    assert!(ann.ok("CAPABILITY").await[0].contains(" IMAP4rev2"));
+    let mut ann = world.log_in().await;
+    let names = ann.ok("CAPABILITY").await.remove(0);
+    for name in ["SORT", "ESORT", "UIDPLUS", "IMAP4rev2", "UNAUTHENTICATE", "QUOTA=RES-MESSAGE"] {
+        assert!(!names.split(' ').any(|one| one == name), "{name}: {names}");
+    }
+    assert!(names.contains(" QUOTA=RES-STORAGE") && names.contains(" MOVE"), "{names}");
+    ann.ok("SELECT INBOX").await;
+    for line in ["SORT (DATE) UTF-8 ALL", "UID EXPUNGE 1", "UNAUTHENTICATE"] {
+        ann.gives(line, "BAD").await;
+    }
+    assert_eq!(ann.ok("ENABLE IMAP4rev2 CONDSTORE").await[0], "* ENABLED CONDSTORE");
+    let handle = world.mailboxes.handle(world.account).expect("somebody is logged in");
+    (handle.set_message_quota(Some(3)), handle.set_quota(Some(1 << 20)));
+    assert_eq!(ann.ok("GETQUOTA \"\"").await, ["* QUOTA \"\" (STORAGE 0 1024)"]);
+    directory.switch_capabilities(world.account, Vec::new(), off.to_vec()).await.unwrap();
+    let mut again = world.log_in().await;
+    assert!(again.ok("CAPABILITY").await[0].contains(" UIDPLUS"));
 }
 
 #[tokio::test]

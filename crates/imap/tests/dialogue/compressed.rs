@@ -2,7 +2,7 @@
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 
-use crate::support::{Client, World, message};
+use crate::support::{ANN, Client, World, message};
 
 /// A client's side of the compression.
 struct Packed {
@@ -23,9 +23,14 @@ impl Packed {
         }
     }
 
-    async fn send(&mut self, text: &[u8]) {
+    fn packed(&mut self, text: &[u8]) -> Vec<u8> {
         let mut packed = Vec::with_capacity(text.len() + 1024);
         self.deflate.compress_vec(text, &mut packed, FlushCompress::Sync).unwrap();
+        packed
+    }
+
+    async fn send(&mut self, text: &[u8]) {
+        let packed = self.packed(text);
         self.client.send(packed).await;
     }
 
@@ -46,6 +51,23 @@ impl Packed {
             self.inflate.decompress_vec(&octets, &mut space, FlushDecompress::Sync).unwrap();
             self.text.extend(space);
         }
+    }
+}
+
+impl Packed {
+    /// What the next flush brings, and the client as it goes on without compression.
+    async fn last_flush(mut self) -> (String, Client) {
+        let mut octets = Vec::new();
+        let end = loop {
+            octets.extend(self.client.octets().await);
+            if let Some(at) = octets.windows(4).position(|four| four == [0, 0, 0xff, 0xff]) {
+                break at + 4;
+            }
+        };
+        let mut space = Vec::with_capacity(4 << 20);
+        self.inflate.decompress_vec(&octets[..end], &mut space, FlushDecompress::Sync).unwrap();
+        self.client.give_back(&octets[end..]);
+        (String::from_utf8(space).unwrap(), self.client)
     }
 }
 
@@ -92,4 +114,33 @@ async fn nonsense_ends_the_session() {
     let mut packed = Packed::begin(world.log_in().await).await;
     packed.client.send([0xff; 64]).await;
     assert_eq!(packed.client.try_line().await, None);
+}
+
+/// RFC 8437 §4.1: compression ends with the command on one side, with the answer on the other.
+#[tokio::test]
+async fn unauthenticate_ends_the_compression() {
+    let world = World::start().await;
+    let login = format!("LOGIN {ANN} {}", world.password);
+    let mut packed = Packed::begin(world.log_in().await).await;
+    packed.send(b"a SELECT INBOX\r\nb UNAUTHENTICATE\r\n").await;
+    assert!(packed.until("b ").await.contains("b OK [CAPABILITY "));
+    // Anew, and this time all in one packet: the flush, and behind it plain text.
+    let mut client = packed.client;
+    client.ok(&login).await;
+    let mut packed = Packed::begin(client).await;
+    let mut octets = packed.packed(b"c NOOP\r\nd UNAUTHENTICATE\r\n");
+    octets.extend_from_slice(format!("e {login}\r\nf NOOP\r\n").as_bytes());
+    packed.client.send(octets).await;
+    let (answer, mut client) = packed.last_flush().await;
+    assert!(answer.contains("c OK") && answer.contains("d OK [CAPABILITY "), "{answer}");
+    assert!(client.line().await.starts_with("e OK"));
+    assert!(client.line().await.starts_with("f OK"));
+    // The octets of the flush come late.
+    let mut packed = Packed::begin(client).await;
+    let octets = packed.packed(b"g UNAUTHENTICATE\r\n");
+    let (most, last) = octets.split_at(octets.len() - 3);
+    packed.client.send(most).await;
+    packed.until("g ").await;
+    packed.client.send(last).await;
+    packed.client.ok(&login).await;
 }

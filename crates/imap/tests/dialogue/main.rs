@@ -1,7 +1,9 @@
 //! Dialogues with the IMAP frontend over loopback, against real mailboxes in a temporary folder.
 
 mod around;
+mod catenate;
 mod compressed;
+mod contexts;
 mod crowd;
 mod folders;
 mod large;
@@ -9,9 +11,12 @@ mod messages;
 mod model;
 mod multi;
 mod naming;
+mod notify;
 mod order;
 mod replace;
+mod replay;
 mod resync;
 mod sessions;
 mod sharing;
+mod streamed;
 mod support;

@@ -1,5 +1,5 @@
 //! Four sessions do at random what clients do to one mailbox; a model of it, some dozen lines long, must explain every
-//! untagged response.
+//! untagged response. Each follows two searches (RFC 5267), and one of them uses NOTIFY (RFC 5465).
 //!
 //! A few rounds run always; `LETTERLOCK_MODEL_ROUNDS` asks for more, `LETTERLOCK_MODEL_SEED` for certain ones.
 
@@ -55,6 +55,11 @@ struct Session {
     numbers: Vec<u32>,
     flags: BTreeMap<u32, Flags>,
     highest: u64,
+    /// UIDs without `\Seen`, as the updates of a search have it.
+    unseen: BTreeSet<u32>,
+    /// UIDs without `\Deleted` by subject, as the updates of a sorted search have it.
+    sorted: Vec<u32>,
+    notifies: bool,
 }
 
 impl Session {
@@ -62,10 +67,55 @@ impl Session {
         let mut client = world.log_in().await;
         let qresync = index % 2 == 1;
         client.ok(if qresync { "ENABLE QRESYNC" } else { "ENABLE CONDSTORE" }).await;
-        let mut session =
-            Session { client, qresync, numbers: Vec::new(), flags: BTreeMap::new(), highest: 0 };
+        let mut session = Session {
+            client,
+            qresync,
+            numbers: Vec::new(),
+            flags: BTreeMap::new(),
+            highest: 0,
+            unseen: BTreeSet::new(),
+            sorted: Vec::new(),
+            notifies: index == 3,
+        };
         session.client.ok("SELECT INBOX").await;
+        session.client.send("u UID SEARCH RETURN (UPDATE) UNSEEN\r\n").await;
+        session.client.until("u").await;
+        session.client.send("s UID SORT RETURN (UPDATE) (SUBJECT) UTF-8 UNDELETED\r\n").await;
+        session.client.until("s").await;
+        if session.notifies {
+            let wishes = "(selected (MessageNew (UID FLAGS) MessageExpunge FlagChange))";
+            session.client.ok(&format!("NOTIFY SET {wishes}")).await;
+        }
         session
+    }
+
+    /// `* ESEARCH (TAG "…") UID ADDTO (place set …)` and REMOVEFROM.
+    fn update(&mut self, line: &str) -> Result<(), String> {
+        let (head, pairs) =
+            line.split_once(" (").and_then(|(_, rest)| rest.split_once(" (")).ok_or("no pairs")?;
+        let words: Vec<&str> = pairs.trim_end_matches(')').split(' ').collect();
+        for pair in words.chunks(2) {
+            let place: usize = pair[0].parse().map_err(|_| "no place")?;
+            for uid in expand(pair[1]) {
+                let is_right = match (head.contains("\"u\""), head.ends_with("ADDTO"), place) {
+                    (true, true, 0) => self.unseen.insert(uid),
+                    (true, false, 0) => self.unseen.remove(&uid),
+                    (false, true, 1..) if place <= self.sorted.len() + 1 => {
+                        let is_new = !self.sorted.contains(&uid);
+                        self.sorted.insert(place - 1, uid);
+                        is_new
+                    }
+                    (false, false, 1..) if place <= self.sorted.len() => {
+                        self.sorted.remove(place - 1) == uid
+                    }
+                    _ => false,
+                };
+                if !is_right {
+                    return Err(format!("UID {uid} at {place} of {:?}", self.sorted));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Runs a command and takes in what it tells. `held` says that no message may lose its number meanwhile.
@@ -116,6 +166,7 @@ impl Session {
                 Ok(())
             }
             ["*", number, "FETCH", ..] => self.fetched(truth, number, line),
+            ["*", "ESEARCH", _, _, "UID", "ADDTO" | "REMOVEFROM", ..] => self.update(line),
             ["*", "OK" | "FLAGS" | "SEARCH" | "SORT" | "THREAD" | "ESEARCH", ..]
             | ["*", _, "RECENT"] => Ok(()),
             _ => Err("nobody asked for this".into()),
@@ -167,6 +218,19 @@ impl Session {
         for (uid, flags) in &self.flags {
             assert_eq!(Some(flags), truth.messages.get(uid), "UID {uid}");
         }
+        let without = |flag: &str| -> BTreeSet<u32> {
+            let all = truth.messages.iter().filter(|(_, flags)| !flags.contains(flag));
+            all.map(|(uid, _)| *uid).collect()
+        };
+        assert_eq!(self.unseen, without("\\Seen"));
+        assert_eq!(self.sorted.iter().copied().collect::<BTreeSet<u32>>(), without("\\Deleted"));
+    }
+
+    /// What the updates of the sorted search made is what it finds.
+    async fn is_in_order(&mut self) {
+        let lines = self.client.ok("UID SORT (SUBJECT) UTF-8 UNDELETED").await;
+        let found = lines[0].strip_prefix("* SORT").unwrap().split_whitespace();
+        assert_eq!(self.sorted, found.map(|uid| uid.parse().unwrap()).collect::<Vec<u32>>());
     }
 }
 
@@ -320,10 +384,16 @@ async fn round(seed: u64) {
             8 => expunge(session, &mut truth).await,
             _ => look(session, &truth, &mut random).await,
         }
+        // Who uses NOTIFY hears of everything at once, and so before the next step.
+        for session in sessions.iter_mut().filter(|session| session.notifies) {
+            session.run(&truth, "NOOP", false).await;
+            session.is_up_to_date(&truth);
+        }
     }
     for session in &mut sessions {
         session.run(&truth, "NOOP", false).await;
         session.is_up_to_date(&truth);
+        session.is_in_order().await;
         let (_, tagged) = session.run(&truth, "UID FETCH 1:* (FLAGS)", false).await;
         assert!(tagged.starts_with("t OK"), "{tagged}");
         assert_eq!(session.flags, truth.messages);

@@ -128,6 +128,11 @@ async fn pieces_of_results() {
     let changed = format!("UID FETCH 1:* UID (CHANGEDSINCE {modseq} PARTIAL 2:5)");
     let fetched = ann.ok(&changed).await;
     assert!(fetched.len() == 1 && fetched[0].starts_with("* 3 FETCH (UID 3 MODSEQ"), "{fetched:?}");
+    // RFC 9394 §3.4: the window is one of the set, and of that only what changed is told.
+    let fetched = ann.ok(&changed.replace("2:5", "-2:-4")).await;
+    assert!(fetched.len() == 2 && fetched[0].starts_with("* 1 FETCH (UID 1"), "{fetched:?}");
+    let fetched = ann.ok(&changed.replace("2:5", "1:2")).await;
+    assert!(fetched.len() == 1 && fetched[0].starts_with("* 1 FETCH (UID 1"), "{fetched:?}");
 }
 
 #[tokio::test]

@@ -47,6 +47,28 @@ async fn a_draft_is_replaced_in_its_place_or_elsewhere() {
     assert!(lines.last().unwrap().starts_with("t OK [HIGHESTMODSEQ "), "{lines:?}");
 }
 
+/// RFC 8508 §3.4: only what is added in the end counts.
+#[tokio::test]
+async fn a_draft_of_a_full_mailbox_can_be_replaced() {
+    let world = World::start().await;
+    let mut client = drafts(&world).await;
+    let handle = world.mailboxes.handle(world.account).expect("somebody is logged in");
+    handle.set_message_quota(Some(2));
+    handle.set_quota(Some(handle.usage().await.unwrap().octets));
+    let lines = replace(&mut client, "REPLACE 1 Drafts", &message("three", "1")).await;
+    assert!(lines.last().unwrap().starts_with("t OK"), "{lines:?}");
+    assert_eq!(handle.usage().await.unwrap().messages, 2);
+    // What is larger than the one that goes still needs room.
+    let large = message("four", &"x".repeat(200));
+    let lines = replace(&mut client, "REPLACE 1 Drafts", &large).await;
+    assert!(lines.last().unwrap().starts_with("t NO [OVERQUOTA]"), "{lines:?}");
+    handle.set_quota(None);
+    let lines = replace(&mut client, "REPLACE 1 Drafts", &large).await;
+    assert!(lines.last().unwrap().starts_with("t OK"), "{lines:?}");
+    client.send(format!("t APPEND Drafts {{{}+}}\r\n{large}\r\n", large.len())).await;
+    assert!(client.until("t").await.pop().unwrap().starts_with("t NO [OVERQUOTA]"));
+}
+
 #[tokio::test]
 async fn what_cannot_be_replaced_stays() {
     let world = World::start().await;

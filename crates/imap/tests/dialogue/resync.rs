@@ -41,16 +41,18 @@ async fn whoever_asks_is_told_of_modification_sequences() {
     let lines = ann.ok(&format!("FETCH 1:* (FLAGS) (CHANGEDSINCE {start})")).await;
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].starts_with("* 1 FETCH (FLAGS (\\Seen) MODSEQ ("), "{lines:?}");
+    // What is told unasked has the UID as well (RFC 7162 §3.2.4).
     let lines = ann.ok("FETCH 2 BODY[]").await;
     assert!(lines[0].contains("FLAGS (\\Seen) MODSEQ ("), "{lines:?}");
+    assert!(lines[0].contains(" UID 2 "), "{lines:?}");
     let seen = after(&lines, "MODSEQ");
     assert_eq!(after(&ann.ok("FETCH 2 MODSEQ").await, "MODSEQ"), seen);
     // The other session's change comes with its sequence now, a silent one of the own with that alone.
     other.ok("STORE 3 +FLAGS (\\Flagged)").await;
     let lines = ann.ok("NOOP").await;
-    assert!(lines[0].starts_with("* 3 FETCH (FLAGS (\\Flagged) MODSEQ ("), "{lines:?}");
+    assert!(lines[0].starts_with("* 3 FETCH (UID 3 FLAGS (\\Flagged) MODSEQ ("), "{lines:?}");
     let lines = ann.ok("STORE 3 -FLAGS.SILENT (\\Flagged)").await;
-    assert!(lines[0].starts_with("* 3 FETCH (MODSEQ ("), "{lines:?}");
+    assert!(lines[0].starts_with("* 3 FETCH (UID 3 MODSEQ ("), "{lines:?}");
     assert!(after(&lines, "MODSEQ") > seen);
     let lines = ann.ok("UID STORE 3 +FLAGS (\\Draft)").await;
     assert!(lines[0].starts_with("* 3 FETCH (UID 3 FLAGS (\\Draft) MODSEQ ("), "{lines:?}");
@@ -68,8 +70,9 @@ async fn a_store_leaves_alone_what_others_changed() {
     let command = format!("STORE 1:3 (UNCHANGEDSINCE {known}) +FLAGS.SILENT (\\Flagged)");
     let lines = ann.run(&command).await;
     assert!(lines.last().unwrap().starts_with("t OK [MODIFIED 2]"), "{lines:?}");
-    assert!(lines.iter().any(|line| line.starts_with("* 1 FETCH (MODSEQ (")), "{lines:?}");
-    assert!(lines.iter().any(|line| line.starts_with("* 2 FETCH (FLAGS (\\Seen) MODSEQ (")));
+    assert!(lines.iter().any(|line| line.starts_with("* 1 FETCH (UID 1 MODSEQ (")));
+    let second = "* 2 FETCH (UID 2 FLAGS (\\Seen) MODSEQ (";
+    assert!(lines.iter().any(|line| line.starts_with(second)), "{lines:?}");
     let lines = ann.run(&format!("UID STORE 2 (UNCHANGEDSINCE {known}) FLAGS ()")).await;
     assert!(lines.last().unwrap().starts_with("t OK [MODIFIED 2]"), "{lines:?}");
     // Zero: only what has no sequence at all, which is nothing.
@@ -181,15 +184,54 @@ async fn vanished_takes_the_place_of_expunge() {
     let status = ann.ok("STATUS INBOX (HIGHESTMODSEQ)").await;
     assert_eq!(highest, after(&status, "HIGHESTMODSEQ"));
     ann.gives("EXPUNGE", "OK Expunged").await;
-    // CLOSE tells nothing but that; if others did something unheard, not even that.
-    ann.ok("STORE 1 +FLAGS (\\Deleted)").await;
-    ann.gives("CLOSE", "OK [HIGHESTMODSEQ ").await;
-    ann.append("INBOX", "\\Deleted", &message("a", "x")).await;
-    ann.append("INBOX", "", &message("b", "x")).await;
+}
+
+/// RFC 5182 §2.1: a search that fails leaves nothing, one that is malformed changes nothing.
+#[tokio::test]
+async fn a_search_in_an_unknown_charset_empties_what_was_saved() {
+    let world = World::start().await;
+    let mut ann = world.log_in().await;
+    ann.append("INBOX", "", &message("a", "x")).await;
     select(&mut ann, "").await;
-    other.ok("NOOP").await;
-    other.ok("STORE 2 +FLAGS (\\Seen)").await;
+    ann.ok("SEARCH RETURN (SAVE) ALL").await;
+    ann.gives("SEARCH RETURN (SAVE) NONSENSE", "BAD").await;
+    ann.gives("SEARCH CHARSET KLINGON ALL", "NO [BADCHARSET").await;
+    assert_eq!(ann.ok("SEARCH $").await, ["* SEARCH 1"]);
+    ann.gives("SEARCH RETURN (SAVE) CHARSET KLINGON ALL", "NO [BADCHARSET").await;
+    assert_eq!(ann.ok("SEARCH $").await, ["* SEARCH"]);
+    ann.ok("SEARCH RETURN (SAVE) ALL").await;
+    ann.gives("SORT RETURN (SAVE) (DATE) KLINGON ALL", "NO [BADCHARSET").await;
+    assert_eq!(ann.ok("SEARCH $").await, ["* SEARCH"]);
+}
+
+/// RFC 7162 §3.2.8: the client would take it for the state that it knows.
+#[tokio::test]
+async fn close_tells_no_sequence() {
+    let world = World::start().await;
+    let mut ann = world.log_in().await;
+    ann.ok("ENABLE QRESYNC").await;
+    ann.append("INBOX", "\\Deleted", &message("a", "x")).await;
+    select(&mut ann, "").await;
     ann.gives("CLOSE", "OK Mailbox").await;
+    assert_eq!(ann.ok("STATUS INBOX (MESSAGES)").await, ["* STATUS INBOX (MESSAGES 0)"]);
+}
+
+/// RFC 7162 §3.2.10.2: what the client's numbers stand for must not change under its search.
+#[tokio::test]
+async fn a_uid_search_by_numbers_is_not_answered_with_removals() {
+    let world = World::start().await;
+    let mut ann = world.log_in().await;
+    for name in ["a", "b"] {
+        ann.append("INBOX", "", &message(name, "x")).await;
+    }
+    let mut other = world.select("INBOX").await;
+    select(&mut ann, "").await;
+    other.ok("STORE 1 +FLAGS.SILENT (\\Deleted)").await;
+    other.ok("EXPUNGE").await;
+    let lines = ann.ok("UID SEARCH 1:2").await;
+    assert!(!lines.iter().any(|line| line.ends_with("EXPUNGE")), "{lines:?}");
+    let lines = ann.ok("UID SEARCH UID 1:2").await;
+    assert!(lines.contains(&"* 1 EXPUNGE".to_owned()), "{lines:?}");
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ pub(crate) const ANN: &str = "ann@example.test";
 
 /// A server; its files go with it.
 pub(crate) struct World {
+    pub(crate) directory: Arc<Directory>,
     pub(crate) mailboxes: Arc<Mailboxes>,
     pub(crate) account: AccountId,
     pub(crate) password: String,
@@ -40,6 +41,11 @@ impl World {
 
     /// A server with other settings than the defaults.
     pub(crate) async fn with(change: impl FnOnce(&mut Settings)) -> World {
+        World::of(ANN, change).await
+    }
+
+    /// The same with an account of this address.
+    pub(crate) async fn of(address: &str, change: impl FnOnce(&mut Settings)) -> World {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings::local(folder.path());
         settings.auth.allow_cleartext = false;
@@ -49,9 +55,9 @@ impl World {
         let directory = Directory::open(folder.path(), &server_key, &pool).await.unwrap();
         let options = Options { message_size: settings.limits.message_size, ..Options::default() };
         let mailboxes = Mailboxes::new(folder.path(), pool, options);
-        let (account, password) = add_account(&directory, &mailboxes, &server_key).await;
+        let (account, password) = add_account(address, &directory, &mailboxes, &server_key).await;
         let login = Login::new(
-            directory,
+            Arc::clone(&directory),
             Arc::clone(&mailboxes),
             Guard::new(&settings.limits, Instant::now()),
             server_key,
@@ -66,7 +72,16 @@ impl World {
         let shutdown = Shutdown::new();
         let address = listen(Arc::clone(&imap), None, shutdown.clone()).await;
         let tls_address = listen(imap, Some(tls), shutdown.clone()).await;
-        World { mailboxes, account, password, shutdown, address, tls_address, _folder: folder }
+        World {
+            directory,
+            mailboxes,
+            account,
+            password,
+            shutdown,
+            address,
+            tls_address,
+            _folder: folder,
+        }
     }
 
     /// A new connection, after its greeting.
@@ -128,6 +143,7 @@ async fn listen(imap: Arc<Imap>, tls: Option<Arc<Tls>>, shutdown: Shutdown) -> S
 }
 
 async fn add_account(
+    address: &str,
     directory: &Arc<Directory>,
     mailboxes: &Mailboxes,
     server_key: &ServerKey,
@@ -135,12 +151,20 @@ async fn add_account(
     let (id, now, key) = (AccountId::generate(), Timestamp::now(), AccountKey::random());
     let (secrets, wrapped) = AccountSecrets::generate(id, &key, server_key);
     let (password, slot) = slot::app_password(id, 1, &key);
-    directory.add_domain("example.test".parse().unwrap(), None, Vec::new(), now).await.unwrap();
+    let (_, domain) = address.split_once('@').unwrap();
+    directory.add_domain(domain.parse().unwrap(), None, Vec::new(), now).await.unwrap();
     mailboxes.create(&secrets).await.unwrap();
     let slots = vec![NamedSlot { slot, name: "test".into(), created_at: now, last_used: None }];
     let keys = AccountKeys { mode: KeyMode::UserHeld, secrets: wrapped, slots };
-    let address = ANN.parse().unwrap();
-    let new = NewAccount { id, address, keys, quota: None, display_name: None, created_at: now };
+    let new = NewAccount {
+        id,
+        address: address.parse().unwrap(),
+        keys,
+        quota: None,
+        quota_messages: None,
+        display_name: None,
+        created_at: now,
+    };
     directory.add_account(new).await.unwrap();
     (id, password.to_string())
 }
@@ -201,6 +225,11 @@ impl Client {
             self.fill().await;
         }
         std::mem::take(&mut self.buffer)
+    }
+
+    /// Puts octets back that are to be read as lines.
+    pub(crate) fn give_back(&mut self, octets: &[u8]) {
+        self.buffer.splice(..0, octets.iter().copied());
     }
 
     /// All lines up to the tagged one, which is the last.

@@ -1,7 +1,7 @@
 //! `letterlock account …`
 
-use clap::{Subcommand, ValueEnum};
-use letterlock_admin::{Disabled, Quota};
+use clap::{Args, Subcommand, ValueEnum};
+use letterlock_admin::{AccountChange, Disabled, Quota};
 
 use super::{Confirm, Format, Unlock};
 
@@ -26,6 +26,9 @@ pub(crate) enum AccountCommand {
         /// [default: none]
         #[arg(long, value_name = "SIZE", value_parser = quota)]
         quota: Option<Quota>,
+        /// How many messages it may hold, sealed ones included: a number, or none [default: none]
+        #[arg(long, value_name = "NUMBER", value_parser = quota_messages)]
+        quota_messages: Option<Quota>,
     },
     /// List accounts
     #[command(after_help = "Example:\n  letterlock account list --json")]
@@ -43,21 +46,14 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         format: Format,
     },
-    /// Change display name, quota or state
+    /// Change display name, quota, state or what IMAP offers it
     #[command(
-        after_help = "Examples:\n  letterlock account set ann@example.org --name \"Ann Example\" --enabled true\n  letterlock account set ann@example.org --quota 5GiB"
+        after_help = "Examples:\n  letterlock account set ann@example.org --name \"Ann Example\" --enabled true\n  letterlock account set ann@example.org --quota 5GiB --quota-messages 100000\n  letterlock account set ann@example.org --disable-capability QRESYNC COMPRESS=DEFLATE --enable-capability SORT"
     )]
     Set {
         address: String,
-        /// Display name; an empty one removes it
-        #[arg(long)]
-        name: Option<String>,
-        /// Whether it may log in and gets mail
-        #[arg(long)]
-        enabled: Option<bool>,
-        /// How much mail it may hold: a size such as 500MiB, or none
-        #[arg(long, value_name = "SIZE", value_parser = quota)]
-        quota: Option<Quota>,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// Replace the password and keep all mail; needs the mailbox unlocked, or any secret that opens it
     ///
@@ -150,6 +146,43 @@ pub(crate) enum AccountCommand {
     },
 }
 
+/// What `account set` can set; at least one of them.
+#[derive(Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct Settings {
+    /// Display name; an empty one removes it
+    #[arg(long)]
+    name: Option<String>,
+    /// Whether it may log in and gets mail
+    #[arg(long)]
+    enabled: Option<bool>,
+    /// How much mail it may hold: a size such as 500MiB, or none
+    #[arg(long, value_name = "SIZE", value_parser = quota)]
+    quota: Option<Quota>,
+    /// How many messages it may hold: a number, or none
+    #[arg(long, value_name = "NUMBER", value_parser = quota_messages)]
+    quota_messages: Option<Quota>,
+    /// IMAP capabilities that its next sessions are not offered, for a mail program that trips over one of them
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    disable_capability: Vec<String>,
+    /// Offer them again
+    #[arg(long, value_name = "NAME", num_args = 1..)]
+    enable_capability: Vec<String>,
+}
+
+impl From<Settings> for AccountChange {
+    fn from(settings: Settings) -> AccountChange {
+        AccountChange {
+            name: settings.name,
+            enabled: settings.enabled,
+            quota: settings.quota,
+            quota_messages: settings.quota_messages,
+            disable_capabilities: settings.disable_capability,
+            enable_capabilities: settings.enable_capability,
+        }
+    }
+}
+
 #[derive(Subcommand)]
 pub(crate) enum AppPasswordCommand {
     /// Make one; it is printed once
@@ -202,7 +235,18 @@ fn quota(text: &str) -> Result<Quota, String> {
     match text {
         "none" => Ok(Quota::Unlimited),
         size => letterlock_config::parse_size(size)
-            .map(Quota::Octets)
+            .map(Quota::Most)
             .ok_or_else(|| "write a size such as 500MiB or 5GiB, or none".to_owned()),
+    }
+}
+
+/// Reads a number of messages or `none`.
+fn quota_messages(text: &str) -> Result<Quota, String> {
+    match text {
+        "none" => Ok(Quota::Unlimited),
+        number => number
+            .parse()
+            .map(Quota::Most)
+            .map_err(|_| "write a number of messages such as 100000, or none".to_owned()),
     }
 }

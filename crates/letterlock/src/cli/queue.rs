@@ -9,9 +9,9 @@ pub(crate) enum QueueCommand {
     /// List messages under way, oldest first
     #[command(after_help = "Example:\n  letterlock queue list --json")]
     List {
-        /// At most so many
-        #[arg(long, default_value_t = 1000)]
-        limit: usize,
+        /// At most so many; without it, all
+        #[arg(long)]
+        limit: Option<usize>,
         #[command(flatten)]
         format: Format,
     },

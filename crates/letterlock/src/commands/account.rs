@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use letterlock_admin::{AccountChange, AccountRequest, Request, Secret};
+use letterlock_admin::{AccountRequest, Request, Secret};
 
 use super::{carry_out, confirm, secret_line};
 use crate::Failure;
@@ -18,10 +18,25 @@ pub(crate) fn run(config: &Path, command: AccountCommand) -> Result<(), Failure>
 fn request(command: AccountCommand) -> Result<(AccountRequest, Style), Failure> {
     let plain = |request| Ok((request, Style::TEXT));
     match command {
-        AccountCommand::Add { address, password_stdin, server_held, name, quota } => {
+        AccountCommand::Add {
+            address,
+            password_stdin,
+            server_held,
+            name,
+            quota,
+            quota_messages,
+        } => {
             let password = read_if(password_stdin, "password")?;
-            let quota = quota.unwrap_or_default();
-            plain(AccountRequest::Add { address, password, server_held, name, quota })
+            let (quota, quota_messages) =
+                (quota.unwrap_or_default(), quota_messages.unwrap_or_default());
+            plain(AccountRequest::Add {
+                address,
+                password,
+                server_held,
+                name,
+                quota,
+                quota_messages,
+            })
         }
         AccountCommand::List { domain, format } => {
             Ok((AccountRequest::List { domain }, format.into()))
@@ -29,13 +44,8 @@ fn request(command: AccountCommand) -> Result<(AccountRequest, Style), Failure> 
         AccountCommand::Show { address, format } => {
             Ok((AccountRequest::Show { address }, format.into()))
         }
-        AccountCommand::Set { address, name, enabled, quota } => {
-            if name.is_none() && enabled.is_none() && quota.is_none() {
-                return Err(Failure::Usage(
-                    "account set: say what to set: --name, --enabled or --quota".into(),
-                ));
-            }
-            plain(AccountRequest::Set { address, change: AccountChange { name, enabled, quota } })
+        AccountCommand::Set { address, settings } => {
+            plain(AccountRequest::Set { address, change: settings.into() })
         }
         AccountCommand::Password {
             address,

@@ -2,18 +2,19 @@
 
 use std::path::Path;
 
-use letterlock_admin::{QueueRequest, Request, SuppressionRequest};
+use letterlock_admin::{QueueRequest, Request, Response, SuppressionRequest};
 
 use super::{carry_out, confirm};
 use crate::Failure;
 use crate::cli::{Format, QueueCommand, SuppressedCommand};
+use crate::listing::Listing;
 use crate::render::{self, Style};
 
 /// Carries out a subcommand.
 pub(crate) fn run(config: &Path, command: QueueCommand) -> Result<(), Failure> {
     let (request, style) = match command {
         QueueCommand::Suppressed(command) => return suppressed(config, command),
-        QueueCommand::List { limit, format } => (QueueRequest::List { limit }, format.into()),
+        QueueCommand::List { limit, format } => return list(config, limit, format.into()),
         QueueCommand::Show { id, format } => (QueueRequest::Show { id }, format.into()),
         QueueCommand::Retry { id } => (QueueRequest::Retry { id }, Style::TEXT),
         QueueCommand::Hold { id } => (QueueRequest::Hold { id }, Style::TEXT),
@@ -27,6 +28,24 @@ pub(crate) fn run(config: &Path, command: QueueCommand) -> Result<(), Failure> {
         }
     };
     render::response(carry_out(config, Request::Queue(request))?, style)
+}
+
+/// `letterlock queue list`: page by page, so that a long queue is in nobody's memory.
+fn list(config: &Path, limit: Option<usize>, style: Style) -> Result<(), Failure> {
+    let (mut left, mut after) = (limit.unwrap_or(usize::MAX), None);
+    let mut listing = Listing::new(style);
+    loop {
+        let request = QueueRequest::List { limit: left, after };
+        let Response::Queue(page) = carry_out(config, Request::Queue(request))? else {
+            return Err(anyhow::anyhow!("the server answered something else").into());
+        };
+        left = left.saturating_sub(page.rows.len());
+        listing.page(&page.rows)?;
+        after = page.next;
+        if after.is_none() || left == 0 {
+            return listing.end();
+        }
+    }
 }
 
 /// `letterlock queue suppressed …`

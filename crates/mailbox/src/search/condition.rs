@@ -240,6 +240,9 @@ impl Condition {
             Self::System(SystemFlags::DELETED) => {
                 Some(("INDEXED BY messages_deleted", "AND (flags & 8) != 0"))
             }
+            Self::System(SystemFlags::FLAGGED) => {
+                Some(("INDEXED BY messages_flagged", "AND (flags & 4) != 0"))
+            }
             Self::Not(condition) if matches!(**condition, Self::System(SystemFlags::SEEN)) => {
                 Some(("INDEXED BY messages_unseen", "AND (flags & 1) = 0"))
             }

@@ -57,7 +57,7 @@ pub(super) async fn check(
         check_texts(live, report, after, last, done).await?;
         after = last;
     }
-    for table in ["chunks", "headers", "layouts", "search_waiting"] {
+    for table in ["chunks", "headers", "layouts", "search_waiting", "released"] {
         match check_orphans(live, table).await {
             Ok(orphans) => {
                 orphans.into_iter().for_each(|body| report.add(Problem::Orphan { table, body }));
@@ -79,7 +79,7 @@ fn count_refs(conn: &Connection, after: i64) -> Result<(Vec<Problem>, Option<i64
     for row in rows {
         let (body, kept): (i64, i64) = row?;
         last = Some(body);
-        let counted = messages_of(conn, body)?;
+        let counted = references_of(conn, body)?;
         // Uploads under way and garbage have none.
         if kept.max(0) != counted {
             problems.push(Problem::Refs { body, kept, counted });
@@ -88,10 +88,11 @@ fn count_refs(conn: &Connection, after: i64) -> Result<(Vec<Problem>, Option<i64
     Ok((problems, last))
 }
 
-/// How many messages a body has.
-pub(super) fn messages_of(conn: &Connection, body: i64) -> Result<i64, MailboxError> {
+/// How many messages a body has, and of those that left it how many were not let go of yet.
+pub(super) fn references_of(conn: &Connection, body: i64) -> Result<i64, MailboxError> {
     let mut query = conn.prepare_cached(
-        "SELECT count(*) FROM folders f CROSS JOIN messages m INDEXED BY messages_body ON m.folder = f.id AND m.body = ?1",
+        "SELECT (SELECT count(*) FROM folders f CROSS JOIN messages m INDEXED BY messages_body ON m.folder = f.id AND \
+         m.body = ?1) + coalesce((SELECT messages FROM released WHERE body = ?1), 0)",
     )?;
     Ok(query.query_row([body], |row| row.get(0))?)
 }

@@ -11,9 +11,15 @@
 //! anew from all that can still be read ([`Mailboxes::salvage`](crate::Mailboxes::salvage)).
 
 mod bodies;
+mod cells;
 mod folders;
+mod recover;
 mod repair;
+mod rows;
 mod salvage;
+#[cfg(test)]
+mod salvage_tests;
+mod scan;
 #[cfg(test)]
 mod tests;
 mod whole;

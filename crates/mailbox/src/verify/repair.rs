@@ -296,7 +296,7 @@ fn adopt(work: &Work<'_>, folder: FolderId) -> Result<(), MailboxError> {
 }
 
 fn count_refs(conn: &Connection, body: i64) -> Result<(), MailboxError> {
-    let counted = bodies::messages_of(conn, body)?;
+    let counted = bodies::references_of(conn, body)?;
     conn.execute(
         "UPDATE bodies SET refs = ?2 WHERE id = ?1 AND (refs >= 0 OR ?2 > 0)",
         params![body, counted],

@@ -11,15 +11,15 @@ use crate::{
     all_uids,
 };
 
-struct World {
-    dir: tempfile::TempDir,
-    server: ServerKey,
-    secrets: AccountSecrets,
-    mailboxes: Arc<Mailboxes>,
-    handle: Handle,
+pub(super) struct World {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) server: ServerKey,
+    pub(super) secrets: AccountSecrets,
+    pub(super) mailboxes: Arc<Mailboxes>,
+    pub(super) handle: Handle,
 }
 
-fn mail(number: usize, length: usize) -> NewMessage {
+pub(super) fn mail(number: usize, length: usize) -> NewMessage {
     let text = format!("line of message {number}, and some more words\r\n").repeat(length / 40 + 1);
     NewMessage {
         bytes: format!("From: a@example.org\r\nSubject: number {number}\r\n\r\n{text}").into(),
@@ -30,7 +30,7 @@ fn mail(number: usize, length: usize) -> NewMessage {
 
 impl World {
     /// Twelve small messages, one of them in two folders, and one of several pieces.
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let server = ServerKey::load_or_create(dir.path(), None).unwrap();
         let (secrets, _) =
@@ -49,7 +49,12 @@ impl World {
         Self { dir, server, secrets, mailboxes, handle }
     }
 
-    async fn harm(&self, sql: &str) {
+    pub(super) fn path(&self) -> std::path::PathBuf {
+        let accounts = self.dir.path().join("accounts");
+        accounts.join(self.secrets.account().to_string()).join("mailbox.db")
+    }
+
+    pub(super) async fn harm(&self, sql: &str) {
         let (sql, live) = (sql.to_owned(), self.handle.live().unwrap());
         live.durable(move |work| Ok(work.tx.execute_batch(&sql)?)).await.unwrap();
     }
@@ -66,7 +71,7 @@ impl World {
         report
     }
 
-    async fn repair(&self) -> (Report, Report) {
+    pub(super) async fn repair(&self) -> (Report, Report) {
         let account = self.secrets.account();
         self.mailboxes.repair(account, &Expected::default(), Box::new(|_, _| ())).await.unwrap()
     }
@@ -285,63 +290,6 @@ async fn a_locked_mailbox_shows_its_outer_damage() {
     assert_eq!(report.findings.len(), 1);
     assert_eq!(report.findings[0].problem, Problem::Page { page: 7 });
     assert_eq!(report.findings[0].repair, Repair::Salvage);
-}
-
-/// Whichever page is damaged: what can be read is in the new file, and that is sound.
-#[tokio::test]
-async fn any_damaged_page_is_survived() {
-    let world = World::new().await;
-    let account = world.secrets.account();
-    world.mailboxes.lock(account).await.unwrap();
-    let dir = world.dir.path().join("accounts").join(account.to_string());
-    let path = dir.join("mailbox.db");
-    let sound = std::fs::read(&path).unwrap();
-    let pages = sound.len() / 4_096;
-    let (mut kept, mut hopeless) = (Vec::new(), 0);
-    for page in 1..pages {
-        let mut octets = sound.clone();
-        octets[page * 4_096 + 99] ^= 1;
-        std::fs::write(&path, &octets).unwrap();
-        let salvaged =
-            match world.mailboxes.salvage(world.secrets.clone(), Box::new(|_, _| ())).await {
-                Ok(salvaged) => salvaged,
-                Err(error) => {
-                    // The pages that say which tables there are, as the first one.
-                    assert!(error.to_string().contains("from a backup"), "{error}");
-                    assert!(std::fs::read(&path).unwrap() == octets, "left as it was");
-                    hopeless += 1;
-                    continue;
-                }
-            };
-        assert_eq!(salvaged.left.findings, [], "page {}", page + 1);
-        let handle = world.mailboxes.unlock(world.secrets.clone(), false).await.unwrap();
-        let selected = handle.select("INBOX", SelectMode::ReadWrite).await.unwrap();
-        handle.append("INBOX", vec![mail(99, 10)]).await.unwrap();
-        for uid in selected.uids.iter() {
-            assert!(handle.body(selected.folder, *uid).await.unwrap().is_some());
-        }
-        // Twelve in INBOX and a copy in Sent. A page of rows holds many; their bodies are found again.
-        assert!(salvaged.messages >= 12, "page {}: {salvaged:?}", page + 1);
-        kept.push(salvaged.messages);
-        world.mailboxes.lock(account).await.unwrap();
-        assert!(dir.join("mailbox.db.damaged").exists());
-        for name in ["mailbox.db-wal", "mailbox.db.damaged", "mailbox.db.damaged-wal"] {
-            drop(std::fs::remove_file(dir.join(name)));
-        }
-    }
-    assert!(kept.iter().filter(|messages| **messages >= 13).count() > pages / 2);
-    assert!(hopeless <= 3, "{hopeless} of {pages}");
-    // Without the first page nothing is found: the file stays as it is.
-    let mut octets = sound.clone();
-    octets[99] ^= 1;
-    std::fs::write(&path, octets).unwrap();
-    let failed = world.mailboxes.salvage(world.secrets.clone(), Box::new(|_, _| ())).await;
-    assert!(path.exists() && !dir.join("mailbox.db.damaged").exists());
-    assert!(failed.unwrap_err().to_string().contains("from a backup"));
-    // With it put back, everything is as before.
-    std::fs::write(&path, sound).unwrap();
-    let handle = world.mailboxes.unlock(world.secrets.clone(), false).await.unwrap();
-    assert_eq!(handle.select("INBOX", SelectMode::ReadOnly).await.unwrap().uids.len(), 12);
 }
 
 #[tokio::test]

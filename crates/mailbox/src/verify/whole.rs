@@ -59,7 +59,7 @@ pub(super) async fn check(
     live: &Arc<Live>,
     storage: &Arc<dyn Storage>,
     expected: &Expected,
-    progress: &mut Progress,
+    progress: &mut (dyn FnMut(u64, u64) + Send),
 ) -> Result<Report, MailboxError> {
     let mut report = Report::default();
     let sizes = live.read(|conn, _| {

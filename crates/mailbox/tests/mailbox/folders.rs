@@ -75,7 +75,7 @@ async fn a_deleted_folder_with_children_is_listed_without_id() {
         Err(MailboxError::NoSuchFolder)
     ));
     assert!(matches!(handle.delete("a").await, Err(MailboxError::NoSuchFolder)));
-    assert_eq!(handle.usage().await.unwrap(), 0);
+    assert_eq!(handle.usage().await.unwrap().octets, 0);
     handle.delete("a/b").await.unwrap();
     assert!(!names(&handle).await.iter().any(|name| name.starts_with('a')));
     assert!(matches!(handle.delete("INBOX").await, Err(MailboxError::Forbidden)));

@@ -1,6 +1,7 @@
 //! Whole mailboxes: files on disk, several sessions, crashes.
 
 mod changes;
+mod clearing;
 mod crash;
 mod deliver;
 /// The disk of the vault's own tests, which loses power.
@@ -9,6 +10,7 @@ mod deliver;
 mod disk;
 mod folders;
 mod index;
+mod intake;
 mod many;
 mod messages;
 mod model;

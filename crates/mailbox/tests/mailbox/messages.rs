@@ -105,10 +105,10 @@ async fn limits_of_append() {
     let folder = inbox(&handle).await.folder;
     assert!(matches!(handle.copy(folder, &set("1"), "Trash").await, Err(MailboxError::OverQuota)));
     handle.move_(folder, &set("1"), "Trash").await.unwrap();
-    assert_eq!(handle.usage().await.unwrap(), 2 * size);
+    assert_eq!(handle.usage().await.unwrap().octets, 2 * size);
     handle.set_quota(None);
     handle.copy(folder, &all_uids(), "Trash").await.unwrap();
-    assert_eq!(handle.usage().await.unwrap(), 3 * size);
+    assert_eq!(handle.usage().await.unwrap().octets, 3 * size);
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn expunge_takes_what_is_deleted() {
     assert_eq!(*inbox(&handle).await.uids, [3]);
     let status = handle.status("INBOX").await.unwrap();
     assert_eq!((status.messages, status.unseen, status.deleted, status.uid_next), (1, 1, 0, 7));
-    assert_eq!(status.size, handle.usage().await.unwrap());
+    assert_eq!(status.size, handle.usage().await.unwrap().octets);
     assert_eq!(handle.body(folder, 1).await.unwrap(), None);
 }
 
@@ -293,7 +293,7 @@ async fn copied_folder(handle: &letterlock_mailbox::Handle) -> letterlock_mailbo
 async fn a_long_copy_that_fails_is_taken_back() {
     let (_world, handle) = World::open().await;
     let folder = fill(&handle, 2_200).await;
-    let size = handle.usage().await.unwrap();
+    let size = handle.usage().await.unwrap().octets;
     handle.append("Archive", vec![message("before")]).await.unwrap();
     // Two slices fit, the third does not.
     handle.set_quota(Some(size * 39 / 20));

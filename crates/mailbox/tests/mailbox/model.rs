@@ -290,7 +290,7 @@ impl Model {
                 assert!(body.starts_with(header.as_bytes()));
             }
         }
-        assert_eq!(handle.usage().await.unwrap(), usage);
+        assert_eq!(handle.usage().await.unwrap().octets, usage);
     }
 }
 

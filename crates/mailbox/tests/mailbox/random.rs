@@ -167,7 +167,8 @@ impl History {
         let picked = self.some_of(&mail);
         match self.dice.below(17) {
             0..=2 => {
-                let count = 1 + self.dice.below(3);
+                // Sometimes so many that their bodies go in the background when they are expunged.
+                let count = if self.dice.below(5) == 0 { 40 } else { 1 + self.dice.below(3) };
                 let new: Vec<NewMessage> =
                     (0..count).map(|n| message(&format!("m{}", self.made + n))).collect();
                 self.made += count;

@@ -18,7 +18,7 @@ async fn an_account_is_made_once_and_destroyed() {
     assert_eq!(world.files().len(), 1, "{:?}", world.files());
     let handle = world.unlock().await;
     fill(&handle, 1).await;
-    assert!(world.mailboxes.usage(world.account()).await.unwrap().unwrap() > 0);
+    assert!(world.mailboxes.usage(world.account()).await.unwrap().unwrap().octets > 0);
     world.mailboxes.remove(world.account()).await.unwrap();
     assert!(handle.is_closed());
     let again = world.mailboxes.unlock(world.secrets.clone(), false).await;

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use letterlock_queue::{
     Counts, Forward, NewEntry, NewRecipient, Outcome, Page, RequireTls, RowId, RowState, Share,
@@ -196,34 +195,6 @@ async fn outcomes_tell_of_security_and_delay() {
     assert_eq!(shown.rows[0].security.as_deref(), Some("DANE"), "it stays until there is news");
     assert_eq!(shown.rows[1].state, RowState::Held);
     assert!(world.queue.due(at(10), 9).await.unwrap()[0].rows[0].delay_told);
-}
-
-/// What the program takes of memory, in KiB.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-/// The queue may be long; what is looked at, and what it takes of memory, is not.
-#[tokio::test]
-async fn a_hundred_thousand_recipients_take_no_memory() {
-    let world = World::new().await;
-    for number in 0..1_000 {
-        fill(&world, &format!("d{}.example", number % 200), 100).await;
-    }
-    assert_eq!(world.counts().await.due, 100_000);
-    assert!(!world.queue.due(at(0), 9).await.unwrap().is_empty());
-    let (before, begun) = (resident(), Instant::now());
-    for _ in 0..40 {
-        let page = world.queue.due_page(at(0), share(256, 64, &HashMap::new())).await.unwrap();
-        let taken: Vec<RowId> = rows(&page).into_keys().collect();
-        assert!((64..=256).contains(&taken.len()), "{}", taken.len());
-        world.queue.attempt(taken, at(9_999)).await.unwrap();
-    }
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 16 * 1024, "{grown} KiB");
-    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 /// What waits for its turn stays due: five slow destinations have more of it in hand than one look takes in.

@@ -3,6 +3,7 @@
 mod lanes;
 mod large;
 mod local;
+mod many;
 mod operate;
 mod outbound;
 mod pages;

@@ -1,7 +1,8 @@
 //! What a program finds that starts after the one before was killed, whatever state a message was in.
 
 use letterlock_queue::{
-    Counts, Forward, NewEntry, NewRecipient, Outcome, RowState, Share, Shown, Subject, Verdict,
+    Adoption, Counts, Forward, NewEntry, NewRecipient, Outcome, Route, RowId, RowState, Share,
+    Shown, Subject, Verdict,
 };
 use letterlock_vault::DeliveryId;
 
@@ -92,6 +93,72 @@ async fn every_state_survives_a_kill() {
     world = world.crash().await;
     assert!(world.queue.show(id).await.unwrap().is_none());
     assert_eq!(world.counts().await, Counts { entries: 1, parked: 1, ..Counts::default() });
+}
+
+/// States that an operator's word, a new account and filing lead to.
+#[tokio::test]
+async fn every_change_of_state_survives_a_kill() {
+    let mut world = World::new().await;
+    let owner = Owner::new(&world.server);
+    let filed = to("filed@here.example", owner.route(owner.locked()));
+    let waiting = |address| to(address, Route::Waiting);
+    let (id, rows) = world
+        .accept(entry(
+            "text",
+            vec![
+                remote("held@far.example"),
+                remote("hurried@far.example"),
+                remote("cancelled@far.example"),
+                waiting("abuse@here.example"),
+                waiting("postmaster@here.example"),
+                waiting("hostmaster@here.example"),
+                filed,
+            ],
+        ))
+        .await;
+    world = killed(world, id).await;
+    let one = |address: &str| Subject::Recipient(id, address.parse().unwrap());
+    let attempted = world.queue.begin(rows[0].entry(), vec![rows[1]], at(9_000)).await.unwrap();
+    assert_eq!(
+        (attempted.rows, attempted.message.unwrap().as_ref()),
+        (vec![rows[1]], &b"text"[..])
+    );
+    world.queue.hold(one("held@far.example")).await.unwrap();
+    world.queue.cancel(one("cancelled@far.example")).await.unwrap();
+    world = killed(world, id).await;
+    world.queue.release(one("held@far.example"), at(5)).await.unwrap();
+    world.queue.retry(one("hurried@far.example"), at(6)).await.unwrap();
+    world = killed(world, id).await;
+    assert_eq!(world.queue.next_due().await.unwrap(), Some(at(5)), "released");
+    assert_eq!(world.queue.due(at(6), 9).await.unwrap()[0].rows.len(), 2, "and hurried");
+
+    let account = Adoption::Local { account: owner.account, seal: owner.locked() };
+    let away = Adoption::Remote("new@far.example".parse().unwrap());
+    for (address, adoption) in [("abuse@here.example", account), ("postmaster@here.example", away)]
+    {
+        let address = address.parse().unwrap();
+        assert_eq!(world.queue.adopt_waiting(&address, adoption, at(7)).await.unwrap(), 1);
+    }
+    world = killed(world, id).await;
+    // Filed, and the program dies before the row went: it is offered again, and the mailbox knows it.
+    world.queue.filed(&rows[6..]);
+    world = world.crash().await;
+    assert_eq!(world.parked(owner.account).await.len(), 2);
+    world.queue.filed(&rows[6..]);
+    world.queue.sync().await.unwrap();
+    world = killed(world, id).await;
+    assert_eq!(world.parked(owner.account).await.len(), 1);
+    let counts = Counts { entries: 1, parked: 1, due: 3, waiting: 1, ..Counts::default() };
+    assert_eq!(world.counts().await, counts);
+    let due = world.queue.due(at(7), 9).await.unwrap();
+    let left = due[0].rows.iter().map(|row| outcome_of(row.row, Verdict::Failed)).collect();
+    world.queue.finish(left, None).await.unwrap();
+    world = killed(world, id).await;
+    assert_eq!(world.counts().await, Counts { due: 0, ..counts });
+}
+
+fn outcome_of(row: RowId, verdict: Verdict) -> Outcome {
+    Outcome { row, verdict, reply: "550 5.1.1 words".to_owned(), security: None }
 }
 
 #[tokio::test]

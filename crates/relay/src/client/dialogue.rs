@@ -59,11 +59,14 @@ pub(super) enum State {
     Judge,
     /// AUTH was said, and so many of LOGIN's answers.
     Login(usize),
-    /// A connection that carried another message is asked whether it is still there.
-    Resume,
+    /// A connection that carried another message is asked whether it is still there; with pipelining, the first round
+    /// was sent along.
+    Resume(Option<Round>),
     Envelope(Round),
     Data(Round),
     Content(Round),
+    /// DATA was sent along and taken, though nobody was: an empty message was sent in its place.
+    Void,
     Reset,
     Ended(End),
 }
@@ -77,6 +80,8 @@ pub(super) struct Round {
     pub(super) sent: usize,
     pub(super) answered: usize,
     pub(super) accepted: Vec<usize>,
+    /// DATA was sent along with the last of them.
+    pub(super) data: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -137,13 +142,21 @@ impl<'a> Dialogue<'a> {
         standing: Standing,
     ) -> Self {
         let fresh = Self::new(job, recipients, host, Security::Active);
-        Self { standing, state: State::Resume, ..fresh }
+        Self { standing, state: State::Resume(None), ..fresh }
     }
 
-    /// What is sent first over such a connection: RSET, since it may have died, and a transaction may be open.
+    /// What is sent first over such a connection: RSET, since it may have died, and a transaction may be open. With
+    /// pipelining the transaction comes right behind it: an answer to RSET that is none of success's ends it before the
+    /// message.
     pub fn resume(&mut self) -> Action {
-        self.state = State::Resume;
-        Action::Send(Command::Rset.to_bytes())
+        let mut bytes = Command::Rset.to_bytes();
+        let pipelining = self.standing.offered.offers(Extensions::PIPELINING);
+        let ahead = match pipelining && self.obstacle().is_none() {
+            true => self.open_round(&mut bytes),
+            false => None,
+        };
+        self.state = State::Resume(ahead);
+        Action::Send(bytes)
     }
 
     /// How the connection stands.
@@ -176,7 +189,7 @@ impl<'a> Dialogue<'a> {
         let state = std::mem::replace(&mut self.state, State::Handshake);
         // 421 may be said at any time and ends the session (RFC 5321 §3.8), but the answer to a message is its answer.
         if reply.code == 421 && !matches!(state, State::Content(_) | State::Ended(_)) {
-            if matches!(state, State::Resume) {
+            if matches!(state, State::Resume(_)) {
                 return self.end(End::Reconnect);
             }
             return self.trouble(self.said(reply));
@@ -191,11 +204,13 @@ impl<'a> Dialogue<'a> {
             // Offered and refused: as if it had not been offered (RFC 3207 §4).
             State::StartTls => self.ask(),
             State::Login(step) => self.logging_in(step, reply),
-            State::Resume if reply.is_success() => self.begin(),
-            State::Resume => self.end(End::Reconnect),
+            State::Resume(ahead) if reply.is_success() => self.still_there(ahead),
+            State::Resume(_) => self.end(End::Reconnect),
             State::Envelope(round) => self.envelope(round, reply),
             State::Data(round) => self.data(round, reply),
             State::Content(round) => self.content(round, reply),
+            State::Void if reply.is_intermediate() => self.out_of_turn(),
+            State::Void => self.reset(),
             State::Reset if reply.is_success() => self.start_round(),
             State::Reset => self.trouble(self.said(reply)),
             State::Handshake | State::Judge => self.out_of_turn(),
@@ -215,7 +230,7 @@ impl<'a> Dialogue<'a> {
     pub fn lost(&mut self, finding: Finding) {
         match std::mem::replace(&mut self.state, State::Handshake) {
             State::Ended(end) => self.state = State::Ended(end),
-            State::Resume => self.state = State::Ended(End::Reconnect),
+            State::Resume(_) => self.state = State::Ended(End::Reconnect),
             State::Content(round) => {
                 self.decide(&round.accepted, &finding);
                 self.after(finding);
@@ -236,6 +251,12 @@ impl<'a> Dialogue<'a> {
         };
         let dsn = self.standing.offered.offers(Extensions::DSN);
         Report { findings: self.findings, end, dsn }
+    }
+
+    fn still_there(&mut self, ahead: Option<Round>) -> Action {
+        let Some(round) = ahead else { return self.begin() };
+        self.state = State::Envelope(round);
+        Action::Wait
     }
 
     pub(super) fn refused(&mut self, reply: &Reply) -> Action {

@@ -103,7 +103,7 @@ impl Dialogue<'_> {
     }
 
     /// What is ours to refuse.
-    fn obstacle(&self) -> Option<Finding> {
+    pub(super) fn obstacle(&self) -> Option<Finding> {
         let lacks = |extension| !self.standing.offered.offers(extension);
         let (content, host) = (&self.job.content, &self.host);
         if self.job.needs_smtputf8() && lacks(Extensions::SMTPUTF8) {

@@ -112,10 +112,58 @@ fn answers_to_pipelined_recipients_are_not_left_for_the_next_message() {
     let mut dialogue = Dialogue::new(&job, 0..2, "mx.test", Security::Wanted);
     let sent = play(&mut dialogue, &[ALL, "550 5.7.1 not you\r\n503 no\r\n"].concat());
     assert!(!sent.concat().contains("QUIT"), "one answer is still to come: {sent:?}");
+    let sent = play(&mut dialogue, "503 no\r\n");
+    assert!(sent.is_empty(), "and the one to DATA: {sent:?}");
     assert_eq!(play(&mut dialogue, "503 no\r\n"), ["QUIT\r\n"]);
     let report = dialogue.into_report();
     let wanted = [0, 1].map(|place| (place, Fate::Failed, "5.7.1".to_owned()));
     assert_eq!((fates(&report), report.end), (wanted.into(), End::Complete));
+}
+
+#[test]
+fn data_that_was_taken_for_nobody_carries_nothing() {
+    let job = job(&["b@y.test", "c@y.test"]);
+    for replies in ["250 s\r\n550 no\r\n550 no\r\n", "550 no\r\n503 no\r\n503 no\r\n"] {
+        for (taken, end) in [("354 go\r\n554 nobody\r\n", ".|QUIT|"), ("554 nobody\r\n", "QUIT|")] {
+            let (sent, report) = run(&job, &[ALL, replies, taken].concat());
+            assert!(sent.ends_with(&format!("RCPT TO:<c@y.test>|DATA|{end}")), "{sent}");
+            assert!(!sent.contains("(Dots)"), "{sent}");
+            assert_eq!(report.end, End::Complete);
+            assert!(report.findings.iter().all(|(_, finding)| finding.fate == Fate::Failed));
+        }
+    }
+}
+
+#[test]
+fn with_pipelining_the_next_message_comes_right_behind_the_reset() {
+    let mut job = job(&["b@y.test"]);
+    let standing = || {
+        let mut dialogue = Dialogue::new(&job, [0], "mx.test", Security::Wanted);
+        play(&mut dialogue, &[ALL, "250 s\r\n250 r\r\n354 go\r\n250 ok\r\n"].concat());
+        dialogue.standing().clone()
+    };
+    let (standing, first) = (standing(), job.clone());
+    let ahead = b"RSET\r\nMAIL FROM:<a@x.test> SIZE=100\r\nRCPT TO:<b@y.test>\r\nDATA\r\n".to_vec();
+    let mut dialogue = Dialogue::resumed(&first, [0], "mx.test", standing.clone());
+    assert_eq!(dialogue.resume(), Action::Send(ahead.clone()));
+    let sent = play(&mut dialogue, "250 reset\r\n250 s\r\n250 r\r\n354 go\r\n250 2.0.0 ok\r\n");
+    assert_eq!(sent, ["(Dots)", "QUIT\r\n"]);
+    assert_eq!(fates(&dialogue.into_report()), [(0, Fate::Delivered, "2.0.0".into())]);
+    // One that has died meanwhile says nothing about the message, whatever was sent along.
+    for replies in ["", "421 bye\r\n", "500 what\r\n", "500 what\r\n250 s\r\n250 r\r\n354 go\r\n"] {
+        let mut dialogue = Dialogue::resumed(&first, [0], "mx.test", standing.clone());
+        dialogue.resume();
+        let sent = play(&mut dialogue, replies);
+        assert!(!sent.contains(&"(Dots)".to_owned()), "{replies}");
+        let report = dialogue.into_report();
+        assert_eq!((report.end, report.findings.len()), (End::Reconnect, 0), "{replies}");
+    }
+    // What the server cannot take is found before anything of it is said.
+    job.content.size = 201;
+    let mut dialogue = Dialogue::resumed(&job, [0], "mx.test", standing);
+    assert_eq!(dialogue.resume(), Action::Send(b"RSET\r\n".to_vec()));
+    assert_eq!(play(&mut dialogue, "250 reset\r\n"), ["QUIT\r\n"]);
+    assert!(matches!(dialogue.into_report().end, End::Refused(_)));
 }
 
 #[test]
@@ -314,9 +362,9 @@ fn too_many_recipients_get_further_rounds() {
     assert_eq!(sent.matches("MAIL FROM").count(), 2, "{sent}");
     assert_eq!((report.findings.len(), &report.end), (3, &End::Complete));
     // The first two are refused: the transaction is ended before the next.
-    let replies = "250 s\r\n550 b\r\n550 c\r\n250 reset\r\n250 s\r\n250 d\r\n354 go\r\n250 ok\r\n";
+    let replies = "250 s\r\n550 b\r\n550 c\r\n554 nobody\r\n250 reset\r\n250 s\r\n250 d\r\n354 go\r\n250 ok\r\n";
     let (sent, report) = run(&job, &[&limits, replies].concat());
-    assert!(sent.contains("RCPT TO:<c@y.test>|RSET|MAIL FROM"), "{sent}");
+    assert!(sent.contains("RCPT TO:<c@y.test>|DATA|RSET|MAIL FROM"), "{sent}");
     assert_eq!(fates(&report)[2].1, Fate::Delivered);
     // "Too many" comes as a surprise, and the second time it is an answer.
     let replies = "250 s\r\n250 b\r\n452 4.5.3 many\r\n552 full\r\n354 go\r\n250 ok\r\n\

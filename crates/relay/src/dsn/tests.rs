@@ -245,3 +245,65 @@ fn only_failures_return_the_whole() {
         assert_eq!(text.contains("secret body"), whole, "{action:?}");
     }
 }
+
+/// Addresses of both kinds, as reports name them.
+fn addresses() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z][a-z0-9.]{0,8}[a-z]@[a-z]{1,8}\\.test", "[a-zäöü]{1,8}@[a-z]{1,8}\\.test"]
+        .prop_filter("no address", |text| Mailbox::parse(text).is_ok())
+}
+
+proptest! {
+    /// What we write, our reader of other servers' reports understands.
+    #[test]
+    fn a_report_of_ours_can_be_read(
+        recipients in proptest::collection::vec(
+            (addresses(), proptest::option::of(addresses()), 0_usize..3, "[ -~]{0,60}"), 1..6),
+        envid in proptest::option::of("[!-~]([ -~]{0,30}[!-~])?"),
+        whole in any::<bool>(),
+    ) {
+        use letterlock_smtp_wire::dsn as reader;
+        let gone = EnhancedCode::new(5, 1, 1);
+        let told: Vec<(Mailbox, Option<String>, Option<Finding>, Action)> = recipients
+            .into_iter()
+            .map(|(to, first, fate, said)| {
+                let orcpt = first.map(|first| match first.is_ascii() {
+                    true => format!("rfc822;{first}"),
+                    false => format!("utf-8;{first}"),
+                });
+                let reply = |code| Finding::from_reply("mx.far.test", &Reply::new(code, gone, said));
+                let (finding, action) = match fate {
+                    0 => (Some(reply(550)), Action::Failed),
+                    1 => (Some(Finding::deferred(4, 1, "cannot connect")), Action::Delayed),
+                    _ => (None, Action::Delivered),
+                };
+                (mailbox(&to), orcpt, finding, action)
+            })
+            .collect();
+        let failures: Vec<Told<'_>> = told
+            .iter()
+            .map(|(recipient, orcpt, finding, action)| {
+                Told { recipient, orcpt: orcpt.as_deref(), finding: finding.as_ref(), action: *action }
+            })
+            .collect();
+        let wishes = (envid.as_deref(), if whole { Returned::Whole } else { Returned::Header });
+        let (_, composed) = report("ann@here.test", ORIGINAL, &failures, wishes);
+        let read = reader::parse(&composed.bytes).expect("a report");
+        prop_assert_eq!(read.reporter.as_deref(), Some("mx.here.test"));
+        prop_assert_eq!(&read.envid, &envid);
+        prop_assert!(read.original.starts_with(b"Message-ID: <m1@x.test>\r\nSubject: hello\r\n"));
+        prop_assert_eq!(read.recipients.len(), told.len());
+        for ((recipient, orcpt, finding, action), read) in told.iter().zip(&read.recipients) {
+            prop_assert_eq!(read.final_recipient.as_ref(), Some(recipient));
+            let first = orcpt.as_ref().and_then(|orcpt| orcpt.split_once(';')?.1.parse().ok());
+            prop_assert_eq!(&read.original_recipient, &first);
+            let (expected, status) = match action {
+                Action::Failed => (reader::Action::Failed, gone),
+                Action::Delayed => (reader::Action::Delayed, EnhancedCode::new(4, 4, 1)),
+                _ => (reader::Action::Delivered, EnhancedCode::new(2, 0, 0)),
+            };
+            prop_assert_eq!((read.action, read.status), (expected, status));
+            prop_assert_eq!(read.status.is_gone(), *action == Action::Failed);
+            prop_assert_eq!(read.diagnostic.is_some(), finding.is_some());
+        }
+    }
+}

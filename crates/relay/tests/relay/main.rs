@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use letterlock_queue::{Counts, Notify};
 use letterlock_relay::client::Timeouts;
+use letterlock_state::Event;
 use letterlock_testkit::ca::TestCa;
 use letterlock_testkit::dns::{Fault, Zone};
 use letterlock_testkit::mx::{Behaviour, Stage};
@@ -379,4 +380,19 @@ async fn draining_ends_what_was_begun_and_begins_nothing() {
     world.until(first, |shown| deferred(shown, "no answer in time")).await;
     let second = world.queue.show(second).await.unwrap().unwrap();
     assert_eq!(second.rows[0].attempts, 0);
+}
+
+#[tokio::test]
+async fn where_ipv6_leads_nowhere_ipv4_is_tried() {
+    let world = World::new().await;
+    world.exchangers(&[(10, "h1.far.test")]);
+    world.dns.change("far.test", |zone| zone.aaaa("h1", std::net::Ipv6Addr::LOCALHOST)).unwrap();
+    let mx = world.host(1, |script| script);
+    world.start();
+    let id = world.send(&["bob@far.test"]).await;
+    world.gone(id).await;
+    assert_eq!(mx.messages().len(), 1);
+    let attempts = world.events(id).await;
+    let tries = attempts.iter().filter(|event| matches!(event, Event::Attempt { .. })).count();
+    assert_eq!(tries, 1, "within one try: {attempts:#?}");
 }

@@ -193,3 +193,26 @@ async fn a_report_about_requiretls_tells_nobody_on_the_way_what_was_sent() {
     assert!(text.contains("Status: 5.7.30\r\n") && text.contains("Message-ID: <1@x.test>"));
     assert!(!text.contains("secret") && !text.contains("hidden"), "{text}");
 }
+
+#[tokio::test]
+async fn a_sender_who_is_an_alias_is_told_wherever_that_leads() {
+    let world = World::new().await;
+    world.exchangers(&[(10, "h1.far.test")]);
+    let mx = world.host(1, |script| script.recipient("no@far.test", "550 5.1.1 no"));
+    world.start();
+    let away = world.accept(entry("away@here.test", &["no@far.test"], MESSAGE)).await;
+    let told = mx.wait_for(1, crate::world::SOON).await.unwrap().remove(0);
+    assert_eq!((told.from.as_str(), told.addresses()), ("", vec!["away@far.test"]));
+    assert!(told.text().starts_with("Delivered-To: away@here.test\r\n"), "{}", told.text());
+    assert!(
+        told.text().contains("To: <away@here.test>\r\n")
+            && told.text().contains("Status: 5.1.1\r\n")
+    );
+    world.gone(away).await;
+    assert!(world.reports().await.is_empty(), "nobody of that name is here");
+
+    let both = world.accept(entry("both@here.test", &["no@far.test"], MESSAGE)).await;
+    world.gone(both).await;
+    assert_eq!(world.reports().await.len(), 1);
+    assert_eq!(mx.wait_for(2, crate::world::SOON).await.unwrap()[1].addresses(), ["away@far.test"]);
+}

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use letterlock_address::Mailbox;
+use letterlock_address::{Mailbox, ReversePath};
 use letterlock_config::{Dns, Dnssec, Outbound, Settings};
 use letterlock_directory::Directory;
 use letterlock_dns::Resolver;
 use letterlock_net::{ClientTls, Shutdown};
 use letterlock_queue::{
-    BodyType, Counts, NewEntry, NewRecipient, Origin, Queue, RequireTls, Route, RowState, Seal,
-    Shown,
+    BodyType, Counts, Forward, NewEntry, NewRecipient, Origin, Queue, RequireTls, Route, RowState,
+    Seal, Shown,
 };
 use letterlock_relay::client::Timeouts;
 use letterlock_relay::{Addressing, BoxFuture, Handles, Options, Relay};
@@ -28,23 +28,31 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) const MESSAGE: &str =
     "From: ann@here.test\r\nSubject: hello\r\n\r\n.dots\r\n..\r\nend\r\n";
 
-/// Everybody in `here.test` is this account; the rest of the world is elsewhere, except `nobody.test`.
+/// Everybody in `here.test` is this account, except `away`, who is elsewhere, and `both`, who is in both places; the
+/// rest of the world is elsewhere, except `nobody.test`.
 struct Postman(AccountId);
 
 impl Addressing for Postman {
-    fn route<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Option<Route>> {
-        Box::pin(async move {
-            match address.domain.as_str() {
-                "here.test" => Some(Route::Local {
-                    account: self.0,
-                    folder: "INBOX".to_owned(),
-                    flags: Vec::new(),
-                    seal: Seal::Server,
-                }),
-                "nobody.test" => None,
-                _ => Some(Route::Remote),
-            }
-        })
+    fn ways<'a>(&'a self, address: &'a Mailbox) -> BoxFuture<'a, Vec<NewRecipient>> {
+        let here = || Route::Local {
+            account: self.0,
+            folder: "INBOX".to_owned(),
+            flags: Vec::new(),
+            seal: Seal::Server,
+        };
+        let away = || NewRecipient {
+            forward: Some(Forward { reverse_path: ReversePath::Null }),
+            ..NewRecipient::new("away@far.test".parse().unwrap(), Route::Remote)
+        };
+        let own = |route| NewRecipient::new(address.clone(), route);
+        let ways = match (address.local.as_str(), address.domain.as_str()) {
+            ("away", "here.test") => vec![away()],
+            ("both", "here.test") => vec![own(here()), away()],
+            (_, "here.test") => vec![own(here())],
+            (_, "nobody.test") => Vec::new(),
+            _ => vec![own(Route::Remote)],
+        };
+        Box::pin(std::future::ready(ways))
     }
 }
 

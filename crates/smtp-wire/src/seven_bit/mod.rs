@@ -137,7 +137,7 @@ fn content(head: &[u8], kind: Kind) -> Content {
 }
 
 /// A parameter of a structured field.
-fn parameter(value: &[u8], wanted: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn parameter(value: &[u8], wanted: &[u8]) -> Option<Vec<u8>> {
     let mut rest = value;
     loop {
         rest = rest.get(unquoted_end(rest)?..)?;

@@ -1,5 +1,6 @@
 //! Both listeners over loopback, on a real directory, mailboxes and queue in a folder.
 
+mod chunks;
 mod limits;
 mod parameters;
 mod recipients;

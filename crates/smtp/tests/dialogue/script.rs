@@ -8,22 +8,30 @@
 //! @errors 3          the listener's rules: errors, recipients, messages, size
 //! > EHLO c.test      sends the line with CRLF; \r \n \t \0 \\ and \xNN are octets
 //! >> a\r\nb          sends octets without a line end
-//! >* 100 x           sends an octet (or escape) so many times, without a line end
+//! >* 100 x           sends octets so many times, without a line end
 //! < 250-mx.a.test    the next line of the answer begins so
+//! <= 100 250         so many lines, each of which begins so
 //! <* 250             the rest of the answer, all of whose lines begin so
 //! <~ CHUNKING        the rest of the answer has a line that contains this; it is read to its end
 //! <! AUTH            the rest of the answer has no line that contains this; it is read to its end
 //! + starttls         the handshake (after `< 220`)
 //! + auth             AUTH PLAIN as ann, with the reply 235
+//! -                  the client is gone, and the server has noticed
 //! x                  the server closes the connection without another octet
 //! = ann 1            ann's INBOX comes to have so many messages
 //! ~ ann Subject: x   the newest of them contains this (escapes as above)
+//! !~ ann Subject: x  it does not
 //! = queue 1          so many messages are in the queue for elsewhere
 //! ```
+//!
+//! Every reply has an enhanced code of the class of its code (RFC 2034 §4), except the greeting, the answers to EHLO and
+//! HELO, and those that ask for more (3xx).
 //!
 //! Everything sent until the next expectation goes out at once, so that consecutive `>` lines are a pipelined batch.
 
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, BufReader};
+
+use letterlock_smtp_wire::EnhancedCode;
 
 use super::*;
 
@@ -106,8 +114,8 @@ impl Player<'_> {
                 return Ok(());
             }
             ">*" => {
-                let (count, octet) = rest.split_once(' ').expect("a count and an octet");
-                self.pending.extend(octets(octet).repeat(count.parse().unwrap()));
+                let (count, text) = rest.split_once(' ').expect("a count and octets");
+                self.pending.extend(octets(text).repeat(count.parse().unwrap()));
                 return Ok(());
             }
             _ => {}
@@ -121,6 +129,13 @@ impl Player<'_> {
         }
         match kind {
             "<" => check(self.line().await?.starts_with(rest), rest),
+            "<=" => {
+                let (count, rest) = rest.split_once(' ').expect("a count and a text");
+                for _ in 0..count.parse().unwrap() {
+                    check(self.line().await?.starts_with(rest), rest)?;
+                }
+                Ok(())
+            }
             "<*" => check(self.answer().await?.iter().all(|l| l.starts_with(rest)), rest),
             "<~" => check(self.answer().await?.iter().any(|l| l.contains(rest)), rest),
             "<!" => check(!self.answer().await?.iter().any(|l| l.contains(rest)), rest),
@@ -137,11 +152,19 @@ impl Player<'_> {
                 check(rest.is_empty(), &format!("the end, not {}", String::from_utf8_lossy(&rest)))
             }
             "=" => self.count(rest).await,
-            "~" => {
+            "-" => {
+                drop(self.wire.take());
+                self.world.ended(1).await;
+                Ok(())
+            }
+            "~" | "!~" => {
                 let text = rest.split_once(' ').expect("whose, and what").1;
                 let text = String::from_utf8(octets(text)).unwrap();
                 let newest = messages(self.ann).await.pop().unwrap_or_default();
-                check(newest.contains(&text), &format!("{text:?} in {newest}"))
+                check(
+                    newest.contains(&text) == (kind == "~"),
+                    &format!("{kind} {text:?} in {newest}"),
+                )
             }
             other => panic!("no step of a script: {other}"),
         }
@@ -165,7 +188,10 @@ impl Player<'_> {
         let line = String::from_utf8_lossy(&line).into_owned();
         self.said.push(format!("      {}", line.trim_end()));
         match read {
-            Ok(_) if line.ends_with("\r\n") => Ok(line.trim_end().to_owned()),
+            Ok(_) if line.ends_with("\r\n") => {
+                check(has_its_class(&line), "an enhanced code of the same class")?;
+                Ok(line.trim_end().to_owned())
+            }
             other => Err(format!("no line but {line:?} {other:?}")),
         }
     }
@@ -194,6 +220,18 @@ impl Player<'_> {
         let wire: Box<dyn Wire> = Box::new(secured.map_err(|error| error.to_string())?);
         self.wire = Some(BufReader::new(wire));
         Ok(())
+    }
+}
+
+/// Whether a line of a reply has an enhanced code that agrees with its code, or is one that has none.
+fn has_its_class(line: &str) -> bool {
+    let (code, text) = (line.get(..3).unwrap_or_default(), line.get(4..).unwrap_or_default());
+    let enhanced = text.split_whitespace().next().and_then(EnhancedCode::parse);
+    match (code, enhanced) {
+        (_, Some(enhanced)) => code.starts_with(&enhanced.class.to_string()),
+        // EHLO's lines, HELO's name and the greeting: 250 and 220 are also said with a code.
+        ("220" | "250" | "334" | "354", None) => !text.starts_with("OK"),
+        (_, None) => false,
     }
 }
 
@@ -247,16 +285,20 @@ macro_rules! scripts {
 }
 
 scripts! {
+    a_hundred_recipients
+    address_literals
+    address_syntax
     auth_parameter
+    bare_cr_in_data
     bare_newlines_in_bdat
     bare_newlines_in_commands
     bare_newlines_in_data
-    bare_cr_in_data
     bdat_across_line_ends
     bdat_last_empty
     bdat_without_transaction
     binarymime
     command_order
+    cut_off_in_data
     data_transparency
     data_without_recipients
     disabled_commands
@@ -265,10 +307,13 @@ scripts! {
     dsn_parameters_refused
     ehlo_and_helo
     ehlo_resets
+    eight_bit
     expn_vrfy_help_noop
+    forged_results
     from_on_submission
     futurerelease
     http
+    large_content
     line_lengths
     local_part_lengths
     loops
@@ -276,14 +321,19 @@ scripts! {
     malformed_mime
     many_errors
     messages_per_session
-    null_sender
+    nothing_is_mended
     nul_octets
+    null_sender
+    path_lengths
     pipelining
     postmaster
     proxy_header
     quit
+    quit_in_transaction
     rcpt_syntax
     recipients_limit
+    refusals_and_the_rest
+    relaying_denied
     requiretls
     rset
     same_message_twice
@@ -294,7 +344,10 @@ scripts! {
     starttls
     starttls_injection
     submission_needs_login
+    text_lines
     tls_received
+    trace_fields
     transactions
     unknown_commands
+    verbs_and_case
 }

@@ -2,6 +2,7 @@
 
 pub(crate) use std::net::SocketAddr;
 pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::atomic::{AtomicUsize, Ordering};
 pub(crate) use std::time::{Duration, Instant};
 
 pub(crate) use base64::Engine as _;
@@ -50,6 +51,8 @@ pub(crate) struct World {
     pub(crate) patience: Duration,
     pub(crate) guard: Arc<Guard>,
     pub(crate) memory: Arc<Memory>,
+    /// Connections that were served to their end.
+    pub(crate) served: Arc<AtomicUsize>,
     /// Rules that differ from the usual ones.
     pub(crate) bent: Vec<(String, u64)>,
 }
@@ -123,6 +126,7 @@ impl World {
             patience: Duration::from_secs(20),
             guard,
             memory: Arc::default(),
+            served: Arc::default(),
             bent: Vec::new(),
         }
     }
@@ -140,6 +144,7 @@ impl World {
             address: address.parse().unwrap(),
             keys: AccountKeys { mode: KeyMode::UserHeld, secrets: wrapped, slots },
             quota: None,
+            quota_messages: None,
             display_name: None,
             created_at: now,
         };
@@ -151,6 +156,11 @@ impl World {
     /// Changes a rule of the listeners that are opened from now on.
     pub(crate) fn bend(&mut self, rule: &str, number: u64) {
         self.bent.push((rule.to_owned(), number));
+    }
+
+    /// Waits until so many connections were served to their end.
+    pub(crate) async fn ended(&self, count: usize) {
+        until("the server notices", async || self.served.load(Ordering::SeqCst) >= count).await;
     }
 
     fn rules(&self, access: Access) -> Rules {
@@ -214,7 +224,7 @@ impl World {
             received_hops: 5,
         });
         let shutdown = self.shutdown.clone();
-        listen(move |stream, peer| frontend.serve(stream, peer, shutdown)).await
+        self.listen(move |stream, peer| frontend.serve(stream, peer, shutdown)).await
     }
 
     /// A client of submission, before STARTTLS.
@@ -233,7 +243,7 @@ impl World {
             received_hops: 5,
         });
         let shutdown = self.shutdown.clone();
-        listen(move |stream, peer| frontend.serve(stream, peer, shutdown)).await
+        self.listen(move |stream, peer| frontend.serve(stream, peer, shutdown)).await
     }
 
     /// A client of submission that has logged in.
@@ -246,24 +256,27 @@ impl World {
         client
     }
 
+    /// Where one connection is served.
+    async fn listen<F: Future<Output = ()> + Send + 'static>(
+        &self,
+        serve: impl FnOnce(Stream, SocketAddr) -> F + Send + 'static,
+    ) -> SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let served = self.served.clone();
+        tokio::spawn(async move {
+            let (socket, peer) = listener.accept().await.unwrap();
+            serve(Stream::plain(socket), peer).await;
+            served.fetch_add(1, Ordering::SeqCst);
+        });
+        address
+    }
+
     pub(crate) async fn greeted(&self) -> Client {
         let mut client = self.inbound().await;
         client.ehlo("c.test").await.unwrap();
         client
     }
-}
-
-/// Where one connection is served.
-pub(crate) async fn listen<F: Future<Output = ()> + Send + 'static>(
-    serve: impl FnOnce(Stream, SocketAddr) -> F + Send + 'static,
-) -> SocketAddr {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        let (socket, peer) = listener.accept().await.unwrap();
-        serve(Stream::plain(socket), peer).await;
-    });
-    address
 }
 
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {

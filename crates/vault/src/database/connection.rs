@@ -308,6 +308,8 @@ fn set_up(conn: &Connection, spec: &Spec) -> Result<(), VaultError> {
     keep_log_at_close(conn, true)?;
     vfs::without_lookaside(conn);
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans that do not look at bound values: otherwise a kept statement with `LIMIT ?` is parsed anew at each use.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.execute_batch(&format!(
         "PRAGMA locking_mode = EXCLUSIVE;
          PRAGMA temp_store = FILE;

@@ -410,7 +410,7 @@ enum Opened {
 }
 
 /// A header with the database's size in pages ends a transaction.
-fn is_commit(header: &[u8]) -> bool {
+pub(super) fn is_commit(header: &[u8]) -> bool {
     header[4..8] != [0; 4]
 }
 

@@ -21,10 +21,17 @@ const METHODS: ffi::sqlite3_mem_methods = ffi::sqlite3_mem_methods {
     pAppData: std::ptr::null_mut(),
 };
 
-/// Lets SQLite zero all memory that it gives back. To be called before any database of the
-/// process is opened; whether SQLite took it.
+/// Lets SQLite zero all memory that it gives back, and not count it, for which it takes a
+/// lock at each block. To be called before any database of the process is opened; whether
+/// SQLite took it.
 pub fn wipe_freed_sqlite_memory() -> bool {
     let methods = METHODS;
+    // SAFETY: for this verb SQLite reads a number, and refuses as below. Nobody asks it how
+    // much memory it has, or sets it a limit.
+    let uncounted = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int) };
+    if uncounted != ffi::SQLITE_OK {
+        return false;
+    }
     // SAFETY: for this verb SQLite reads a pointer to the table, which it copies. It refuses
     // where it is initialised already, so no block changes its allocator.
     let code = unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) };

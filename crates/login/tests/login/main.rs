@@ -1,5 +1,8 @@
 //! Logging in, with a real directory and mailboxes in a folder.
 
+mod scram;
+mod together;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -108,6 +111,7 @@ impl World {
                 slots: slots.into_iter().map(named).collect(),
             },
             quota: None,
+            quota_messages: None,
             display_name: None,
             created_at: Timestamp::now(),
         };
@@ -351,168 +355,6 @@ async fn a_server_held_account_is_opened_without_a_password() {
     assert!(world.login.unlocked_key(id).is_some());
     // Nobody can log in: it has no password.
     assert!(matches!(world.try_login("bot@a.test", "").await, Err(LoginError::Rejected)));
-}
-
-/// A login that hashes while the password is changed must not make the old one known again.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_that_overlaps_a_change_of_password_does_not_outlive_it() {
-    let world = World::new().await;
-    let mut old = PASSWORD.to_owned();
-    for round in 0..8 {
-        let new = format!("password {round}");
-        let slot = slot::password(world.ann, PASSWORD_SLOT, &new, &world.key, Argon2Cost::FLOOR);
-        let (login, stale) = (world.login.clone(), credential("ann@a.test", &old));
-        let overlapping =
-            tokio::spawn(async move { login.authenticate(&stale, peer([192, 0, 2, 1])).await });
-        tokio::time::sleep(Duration::from_millis(round * 4)).await;
-        world.directory.replace_slot(world.ann, named(slot)).await.unwrap();
-        world.mailboxes.lock(world.ann).await.unwrap();
-        if let Ok(session) = overlapping.await.unwrap() {
-            assert!(session.mailbox.is_closed(), "a session of before the change was ended");
-        }
-        assert!(matches!(world.try_login("ann@a.test", &old).await, Err(LoginError::Rejected)));
-        world.try_login("ann@a.test", &new).await.unwrap();
-        old = new;
-    }
-}
-
-/// As above, for an account that is disabled.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_that_overlaps_disabling_leaves_nothing_unlocked() {
-    let world = World::new().await;
-    for round in 0..8 {
-        let login = world.login.clone();
-        let overlapping = tokio::spawn(async move {
-            login.authenticate(&credential("ann@a.test", PASSWORD), peer([192, 0, 2, 1])).await
-        });
-        tokio::time::sleep(Duration::from_millis(round * 4)).await;
-        let state = AccountState::Disabled(Disabled::Refuse);
-        world.directory.set_account_state(world.ann, state).await.unwrap();
-        world.mailboxes.lock(world.ann).await.unwrap();
-        if let Ok(session) = overlapping.await.unwrap() {
-            assert!(session.mailbox.is_closed());
-        }
-        assert!(world.mailboxes.handle(world.ann).is_none());
-        assert!(world.login.unlocked_key(world.ann).is_none());
-        world.directory.set_account_state(world.ann, AccountState::Enabled).await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn an_app_password_logs_in_by_scram() {
-    let world = World::new().await;
-    let app = world.scram_password().await;
-    let (proof, client) = world.proof("Ann@A.test", &app);
-    let proven = world.login.prove(&proof, peer([192, 0, 2, 1])).await.unwrap();
-    client.verify(&proven.challenge).unwrap();
-    assert_eq!(proven.session.account.id, world.ann);
-    assert_eq!(world.login.sessions(world.ann).len(), 1);
-    // A second one, with the mailbox unlocked; and PLAIN with the same text.
-    let other = world.scram_password().await;
-    let (proof, _) = world.proof("ann@a.test", &other);
-    world.login.prove(&proof, peer([192, 0, 2, 1])).await.unwrap();
-    world.try_login("ann@a.test", &app).await.unwrap();
-
-    let slots = world.account().slots.clone();
-    let slot = slots
-        .iter()
-        .map(|named| &named.slot)
-        .find(|slot| slot::AppPassword::recognise(&other) == Some(slot.id));
-    world.directory.remove_slot(world.ann, slot.unwrap().id).await.unwrap();
-    let refused = world.login.prove(&proof, peer([192, 0, 2, 1])).await;
-    assert!(matches!(refused, Err(LoginError::Rejected)), "removed");
-}
-
-#[tokio::test]
-async fn scram_tells_nothing_of_who_exists_and_takes_no_main_password() {
-    let world = World::new().await;
-    // Ann's app password is of before SCRAM, and her main password has no verifier for it.
-    for (user, password) in [
-        ("ann@a.test", world.app.as_str()),
-        ("ann@a.test", PASSWORD),
-        ("nobody@a.test", PASSWORD),
-        ("nobody", PASSWORD),
-    ] {
-        let (proof, _) = world.proof(user, password);
-        let refused = world.login.prove(&proof, peer([192, 0, 2, 1])).await;
-        assert!(matches!(refused, Err(LoginError::Rejected)), "{user}");
-    }
-    let salts = world.login.salts();
-    let before = salts.of("ann@a.test");
-    assert_eq!(salts.of("Nobody@A.test"), salts.of("nobody@a.test"), "asked twice, the same");
-    assert_ne!(salts.of("nobody@a.test").0, salts.of("nemo@a.test").0);
-    assert_ne!(before.0, salts.of("nobody@a.test").0);
-    world.scram_password().await;
-    assert_eq!(salts.of("ann@a.test"), before, "an app password changes nothing to be seen");
-    let (proof, _) = world.proof("ann@a.test", PASSWORD);
-    let refused = world.login.prove(&proof, peer([192, 0, 2, 1])).await;
-    assert!(matches!(refused, Err(LoginError::Rejected)));
-    assert!(world.mailboxes.handle(world.ann).is_none(), "nothing was unlocked");
-}
-
-#[tokio::test]
-async fn a_proof_obeys_the_same_rules_as_a_password() {
-    let limits = Limits { logins_failed_per_account: 3, ..Limits::default() };
-    let world = World::with(1, limits).await;
-    let app = world.scram_password().await;
-    let ip = peer([192, 0, 2, 1]);
-    let (mut proof, _) = world.proof("ann@a.test", &app);
-    proof.authzid = Some("bob@a.test".into());
-    assert!(matches!(world.login.prove(&proof, ip).await, Err(LoginError::Rejected)));
-    proof.authzid = Some("ANN@a.test".into());
-    let session = world.login.prove(&proof, ip).await.unwrap();
-    assert!(matches!(world.login.prove(&proof, ip).await, Err(LoginError::TooManySessions)));
-    drop(session);
-    let disabled = AccountState::Disabled(Disabled::Refuse);
-    world.directory.set_account_state(world.ann, disabled).await.unwrap();
-    assert!(matches!(world.login.prove(&proof, ip).await, Err(LoginError::Disabled)));
-    proof.proof[0] ^= 1;
-    for _ in 0..3 {
-        assert!(matches!(world.login.prove(&proof, ip).await, Err(LoginError::Rejected)));
-    }
-    assert!(matches!(world.login.prove(&proof, ip).await, Err(LoginError::Throttled { .. })));
-}
-
-/// However many guesses are sent side by side, no more of them are tried than one after the other.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn guesses_side_by_side_gain_nothing() {
-    let limits = Limits { logins_failed_per_account: 3, ..Limits::default() };
-    let world = World::with(9, limits).await;
-    let guesses: Vec<_> = (0..24)
-        .map(|number| {
-            let login = world.login.clone();
-            tokio::spawn(async move {
-                let guess = credential("ann@a.test", &format!("guess {number}"));
-                login.authenticate(&guess, peer([192, 0, 2, 1])).await.map(drop).unwrap_err()
-            })
-        })
-        .collect();
-    let (mut tried, mut refused) = (0, 0);
-    for guess in guesses {
-        match guess.await.unwrap() {
-            LoginError::Rejected => tried += 1,
-            LoginError::Throttled { .. } => refused += 1,
-            other => panic!("{other}"),
-        }
-    }
-    assert_eq!((tried, refused), (3, 21));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_owner_with_many_connections_is_not_refused() {
-    let limits = Limits { logins_failed_per_account: 3, ..Limits::default() };
-    let world = World::with(99, limits).await;
-    let logins: Vec<_> = (0..24)
-        .map(|_| {
-            let login = world.login.clone();
-            tokio::spawn(async move {
-                login.authenticate(&credential("ann@a.test", PASSWORD), peer([192, 0, 2, 1])).await
-            })
-        })
-        .collect();
-    for login in logins {
-        login.await.unwrap().unwrap();
-    }
 }
 
 #[tokio::test]
