@@ -170,7 +170,9 @@ async fn large_messages_that_come_take_little_memory() -> Result<()> {
         at = end;
     }
     let grown = peak - before;
-    eprintln!("{CLIENTS} messages of {LARGE} octets: {before} octets before, {grown} more at the most");
+    eprintln!(
+        "{CLIENTS} messages of {LARGE} octets: {before} octets before, {grown} more at the most"
+    );
     ensure!(grown < LARGE / 2, "{CLIENTS} messages of {LARGE} octets took {grown} octets");
     for (client, letter) in clients.iter_mut().zip(&letters) {
         client.send_raw(&letter[last..]).await?;
@@ -188,9 +190,11 @@ async fn read_back(client: &mut ImapClient, letters: &[Vec<u8>]) -> Result<()> {
         let found = client.uid_search(&format!("BODY {TEXT}-{number} SUBJECT large")).await?;
         ensure!(found.len() == 1, "{number} is found as {found:?}");
         ensure!(client.fetch_body(found[0]).await? == *letter, "{number} reads back otherwise");
-        let told = client.command(&format!("UID FETCH {} (ENVELOPE BODYSTRUCTURE)", found[0])).await?;
+        let told =
+            client.command(&format!("UID FETCH {} (ENVELOPE BODYSTRUCTURE)", found[0])).await?;
         let summary = structure::summarise(letter);
-        let expected = [summary.envelope, b" BODYSTRUCTURE ".to_vec(), summary.body_structure].concat();
+        let expected =
+            [summary.envelope, b" BODYSTRUCTURE ".to_vec(), summary.body_structure].concat();
         let expected = String::from_utf8(expected)?;
         ensure!(told.iter().any(|line| line.contains(&expected)), "{told:?}: no {expected}");
     }

@@ -1,5 +1,7 @@
 //! What operators do: commands with and without a server, configuration, start, reload and stop.
 
+#[path = "operate/damage.rs"]
+mod damage;
 #[path = "support/deliver.rs"]
 mod deliver;
 #[path = "support/json.rs"]

@@ -13,9 +13,9 @@ sample() { # NAME
   } >"$work/$1.eml"
 }
 
-# Waits until a command succeeds: a condition, not a time.
+# Waits until a command succeeds: a condition, not a time. Large programs may have more tries.
 eventually() {
-  for _ in $(seq 200); do "$@" >/dev/null 2>&1 && return 0; sleep 0.05; done
+  for _ in $(seq "${tries:-200}"); do "$@" >/dev/null 2>&1 && return 0; sleep 0.05; done
   fail "never came true: $*"
 }
 

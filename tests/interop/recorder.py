@@ -3,7 +3,7 @@
 
 Usage: recorder.py SETTINGS, a JSON file: host, ca, certificate, key, user, password, direct (the server's IMAPS port),
 ports {imap, imaps, pop3, pop3s}, about (the client's name and version), imap and pop3 (files to write). The first line
-on stdout is a JSON object with the ports where it listens. SIGTERM ends it; then it writes what it heard.
+on stdout is a JSON object with the ports where it listens. SIGUSR1 ends it; then it writes what it heard.
 
 It ends TLS on both sides, so it reads what is said, and unpacks COMPRESS=DEFLATE. What differs from run to run becomes
 a variable; passwords do as well. crates/testkit/src/transcript.rs tells how the files are read.
@@ -212,7 +212,7 @@ class Variables:
             age = started - time.mktime(imaplib.Internaldate2tuple(b'INTERNALDATE "%s"' % found.group(2).encode()))
         except (TypeError, ValueError):
             return found.group(0)
-        return found.group(1) + self.name("date", found.group(2)) if abs(age) < 86400 else found.group(0)
+        return found.group(1) + f"{OPEN}any{CLOSE}" if abs(age) < 86400 else found.group(0)
 
     def client(self, text):
         for kind in ("uidvalidity", "id"):
@@ -282,12 +282,12 @@ def undated(line):
     for day, other in zip(today, ("01 Nov 2026", "01-Nov-2026")):
         line = re.sub(rf"(?:\w\w\w(?=, {day}))", "Sun", line)
         line = re.sub(rf"{day} \d\d:\d\d:\d\d", f"{other} 10:00:00", line)
-    return line
+    return line.replace(time.strftime("%Y%m%d", time.gmtime(started)), "20261101")
 
 
 async def main():
     done, ports = asyncio.get_running_loop().create_future(), {}
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set_result, None)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, done.set_result, None)
     for port in settings["ports"]:
         protocol = protocols[port.removesuffix("s")]
         serve = lambda reader, writer, protocol=protocol, port=port: connection(protocol, port, reader, writer)

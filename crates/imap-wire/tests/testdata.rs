@@ -3,7 +3,7 @@
 
 use letterlock_imap_wire::mime::Tree;
 use letterlock_imap_wire::section::section_of;
-use letterlock_imap_wire::structure::summarise_tree;
+use letterlock_imap_wire::structure::{Outline, Outliner, summarise_tree};
 use letterlock_imap_wire::text::{attachment_names, header_text, text_parts};
 use letterlock_imap_wire::{Section, SectionText};
 use std::path::PathBuf;
@@ -91,6 +91,20 @@ fn structures_are_well_formed_and_sections_exact() {
         header_text(&message);
         text_parts(&tree).count();
         attachment_names(&tree);
+    }
+}
+
+#[test]
+fn a_message_that_passes_by_has_the_same_structure() {
+    for (name, message) in messages() {
+        let tree = Tree::parse(&message);
+        let whole = Outline::of(&tree);
+        for piece in [1, 7, 100, 4096] {
+            let mut outliner = Outliner::new();
+            message.chunks(piece).for_each(|piece| outliner.push(piece));
+            assert!(outliner.finish() == whole, "{name} in pieces of {piece}");
+        }
+        assert_eq!(whole.summarise(), summarise_tree(&tree), "{name}");
     }
 }
 

@@ -1,14 +1,16 @@
-//! STARTTLS, AUTHENTICATE and LOGIN (RFC 9051 §6.2).
+//! STARTTLS, AUTHENTICATE and LOGIN (RFC 9051 §6.2), and UNAUTHENTICATE (RFC 8437).
 
 use letterlock_imap_wire::response::continuation;
 use letterlock_imap_wire::{Code, Command, Event, Secret};
 use letterlock_login::sasl::{self, Exchange, Proof, SaslError, Step};
 use letterlock_login::{Credential, LoginError, Peer, Protocol, Session};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::capability::Security;
 use crate::connection::Connection;
 use crate::outcome::{Ended, Reply, Stop};
+use crate::select::Selected;
 use crate::session::{State, User};
 
 impl Connection<'_> {
@@ -107,6 +109,21 @@ impl Connection<'_> {
             Err(Stop::Refuse(reply)) => Ok((State::NotAuthenticated, reply)),
             Err(Stop::End(ended)) => Err(ended),
         }
+    }
+
+    /// UNAUTHENTICATE (RFC 8437 §3): all that the login brought goes, and what was selected, without expunging; TLS stays.
+    /// Compression ends after the answer: what one user's mail left in it must not serve the next one.
+    pub(crate) fn unauthenticate(
+        &mut self,
+        user: User,
+        selected: Option<Box<Selected>>,
+    ) -> (State, Reply) {
+        drop((user, selected));
+        self.wire.reader().set_limits(self.imap.first_limits());
+        self.login_by = Instant::now() + self.imap.limits.login_timeout;
+        let names = self.capabilities(&State::NotAuthenticated);
+        let reply = Reply::ok("Nobody is logged in now").with(Code::Capability(names));
+        (State::NotAuthenticated, reply)
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Connection<'a> {
     pub(crate) wire: Wire,
     shutdown: Shutdown,
     /// Until when somebody has to be logged in.
-    login_by: Instant,
+    pub(crate) login_by: Instant,
     /// Bad commands in a row.
     bad: u32,
 }
@@ -235,30 +235,6 @@ impl<'a> Connection<'a> {
         Ok(state)
     }
 
-    /// COMPRESS (RFC 4978). It takes effect after the answer, for which the client has to wait: what is here already was
-    /// not compressed.
-    fn check_compress(&mut self, mechanism: &str) -> Reply {
-        if self.wire.is_compressed() {
-            return Reply::no("DEFLATE is active already").with(Code::CompressionActive);
-        }
-        match (mechanism, self.wire.reader().is_idle()) {
-            ("DEFLATE", true) => Reply::ok("DEFLATE begins now"),
-            ("DEFLATE", false) => Reply::bad("Wait for the answer to COMPRESS"),
-            _ => Reply::bad("This mechanism is not offered"),
-        }
-    }
-
-    /// UNAUTHENTICATE (RFC 8437 §3): all that the login brought goes, and what was selected, without expunging; TLS stays.
-    /// Compression ends after the answer: what one user's mail left in it must not serve the next one.
-    fn unauthenticate(&mut self, user: User, selected: Option<Box<Selected>>) -> (State, Reply) {
-        drop((user, selected));
-        self.wire.reader().set_limits(self.imap.first_limits());
-        self.login_by = Instant::now() + self.imap.limits.login_timeout;
-        let names = self.capabilities(&State::NotAuthenticated);
-        let reply = Reply::ok("Nobody is logged in now").with(Code::Capability(names));
-        (State::NotAuthenticated, reply)
-    }
-
     async fn perform(
         &mut self,
         state: State,
@@ -301,7 +277,7 @@ impl<'a> Connection<'a> {
         user.map_or(&self.imap.capabilities, |user| user.capabilities())
     }
 
-    fn capabilities(&self, state: &State) -> Vec<String> {
+    pub(crate) fn capabilities(&self, state: &State) -> Vec<String> {
         match state.user() {
             Some(user) => user.capabilities().after_login(),
             None => self.imap.capabilities.before_login(self.security(), &self.ground()),
@@ -359,7 +335,7 @@ impl<'a> Connection<'a> {
                 }
             }
             (Command::Compress(mechanism), selected) => {
-                let reply = self.check_compress(&mechanism);
+                let reply = self.wire.check_compress(&mechanism);
                 Ok((stay(user, selected), reply))
             }
             (Command::Idle, mut selected) => {

@@ -10,7 +10,7 @@
 
 use letterlock_imap_wire::command::search::ExtendedKey;
 use letterlock_imap_wire::command::sort::{SortBy, SortCriterion};
-use letterlock_imap_wire::response::{ContextChange, Correlator, context};
+use letterlock_imap_wire::response::{ContextChange, Correlator, Status, context};
 use letterlock_imap_wire::sequence::NumberSet;
 use letterlock_imap_wire::{Code, FetchItem, SearchKey, SearchProgram, SequenceSet};
 
@@ -21,7 +21,6 @@ use crate::select::Selected;
 use crate::session::User;
 use crate::view::View;
 use crate::wire::Wire;
-use letterlock_imap_wire::response::Status;
 
 /// How many contexts a session may have.
 const MOST: usize = 16;

@@ -28,6 +28,8 @@ pub(crate) struct Deflate {
     pending: Vec<u8>,
     /// How much of `pending` is done.
     done: usize,
+    /// Up to where it may be done now.
+    until: usize,
     /// The last piece filled the buffer: there may be more without more input.
     more: bool,
     /// Present while there is output that was not flushed.
@@ -43,6 +45,7 @@ impl Deflate {
             ended: false,
             pending: Vec::new(),
             done: 0,
+            until: 0,
             more: false,
             deflate: None,
         }
@@ -62,7 +65,7 @@ impl Deflate {
     pub(crate) fn receive(&mut self, octets: &[u8]) {
         self.pending.clear();
         self.pending.extend_from_slice(octets);
-        self.done = 0;
+        (self.done, self.until) = (0, 0);
     }
 
     /// Inflates into `space`; answers how many octets. 0 says that more input is needed.
@@ -72,7 +75,10 @@ impl Deflate {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let (before_in, before_out) = (self.inflate.total_in(), self.inflate.total_out());
-        let piece = &self.pending[self.done..self.next_flush()];
+        if self.done >= self.until {
+            self.until = self.next_flush();
+        }
+        let piece = &self.pending[self.done..self.until];
         let status = self
             .inflate
             .decompress(piece, space, FlushDecompress::Sync)
@@ -90,7 +96,7 @@ impl Deflate {
         }
         if self.done == self.pending.len() && !self.more {
             // An idle session keeps no buffer.
-            (self.pending, self.done) = (Vec::new(), 0);
+            (self.pending, self.done, self.until) = (Vec::new(), 0, 0);
         }
         Ok(given)
     }

@@ -37,13 +37,12 @@ pub(crate) async fn search(
     }
     let mut follows = search.returns.is_some_and(|returns| returns.update);
     if follows {
-        match selected.as_ref() {
-            // RFC 7377 §2.2
-            None => return Ok(Reply::bad("UPDATE needs a selected mailbox")),
-            Some(selected) => match selected.contexts.refused(tag) {
-                Some(reply) => return Ok(reply),
-                None => {}
-            },
+        // RFC 7377 §2.2
+        let Some(selected) = selected.as_ref() else {
+            return Ok(Reply::bad("UPDATE needs a selected mailbox"));
+        };
+        if let Some(reply) = selected.contexts.refused(tag) {
+            return Ok(reply);
         }
     }
     let open = selected.as_ref().map(|selected| selected.folder);

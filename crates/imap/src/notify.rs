@@ -153,9 +153,10 @@ impl Wishes {
     /// The answer to groups that the RFC does not allow: NO where an event is not known, whatever else is wrong (§3.1),
     /// and BAD otherwise.
     pub(crate) fn of(user: &User, groups: &[EventGroup]) -> Result<Self, Reply> {
-        if groups.iter().any(|group| group.events.contains(&NotifyEvent::Unknown)) {
-            let code = Code::BadEvent(&NotifyEvent::NAMES);
-            return Err(Reply::no("There is no such event here").with(code));
+        let known = known_events(user.capabilities().offers("METADATA"));
+        let is_known = |event: &NotifyEvent| event.name().is_some_and(|name| known.contains(&name));
+        if !groups.iter().flat_map(|group| &group.events).all(is_known) {
+            return Err(Reply::no("There is no such event here").with(Code::BadEvent(known)));
         }
         let mut wishes = Self { selected: None, server_metadata: false, groups: Vec::new() };
         let mut has_selected = false;
@@ -199,6 +200,13 @@ impl Wishes {
         }
         all
     }
+}
+
+/// The names of the events that can be wished for: without METADATA there are no annotations that could change.
+fn known_events(metadata: bool) -> &'static [&'static str] {
+    const ALL: &[&str] = &NotifyEvent::NAMES;
+    const WITHOUT_METADATA: &[&str] = ALL.split_at(ALL.len() - 2).0;
+    if metadata { ALL } else { WITHOUT_METADATA }
 }
 
 fn selected_wish(group: &EventGroup, messages: Messages) -> Option<SelectedWish> {

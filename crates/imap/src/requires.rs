@@ -183,12 +183,8 @@ fn of_context(
 fn of_notify(command: &NotifyCommand, names: &mut Vec<&'static str>) {
     let NotifyCommand::Set { groups, .. } = command else { return };
     for event in groups.iter().flat_map(|group| &group.events) {
-        match event {
-            NotifyEvent::MessageNew(items) => of_items(items, names),
-            NotifyEvent::MailboxMetadataChange | NotifyEvent::ServerMetadataChange => {
-                names.push("METADATA");
-            }
-            _ => {}
+        if let NotifyEvent::MessageNew(items) = event {
+            of_items(items, names);
         }
     }
 }
@@ -242,7 +238,6 @@ mod tests {
             ("NOTIFY", "SEARCH RETURN (UPDATE (UID)) ALL"),
             ("NOTIFY", "NOTIFY NONE"),
             ("PREVIEW", "NOTIFY SET (selected (MessageNew (PREVIEW) MessageExpunge))"),
-            ("METADATA", "NOTIFY SET (personal (MailboxMetadataChange))"),
             ("SAVEDATE", "ESEARCH IN (personal) SAVEDON 1-Jan-2024"),
             ("SEARCHRES", "SEARCH RETURN (SAVE) ALL"),
             ("OBJECTID", "STATUS x (MAILBOXID)"),

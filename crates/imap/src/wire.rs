@@ -118,6 +118,19 @@ impl Wire {
         self.deflate.is_some()
     }
 
+    /// The answer to COMPRESS (RFC 4978). It takes effect after that, for which the client has to wait: what is here already
+    /// was not compressed.
+    pub(crate) fn check_compress(&self, mechanism: &str) -> Reply {
+        if self.is_compressed() {
+            return Reply::no("DEFLATE is active already").with(Code::CompressionActive);
+        }
+        match (mechanism, self.reader.is_idle()) {
+            ("DEFLATE", true) => Reply::ok("DEFLATE begins now"),
+            ("DEFLATE", false) => Reply::bad("Wait for the answer to COMPRESS"),
+            _ => Reply::bad("This mechanism is not offered"),
+        }
+    }
+
     /// Sends what was gathered as it is; everything after it is compressed, in both directions (RFC 4978 §3).
     pub(crate) async fn compress(&mut self) -> io::Result<()> {
         self.flush().await?;

@@ -51,6 +51,15 @@ struct Recent {
     forgotten: u64,
 }
 
+impl Recent {
+    fn push(&mut self, at: u64, incident: Incident) {
+        if self.incidents.len() == INCIDENTS {
+            self.forgotten = self.incidents.pop_front().map_or(self.forgotten, |(at, _)| at);
+        }
+        self.incidents.push_back((at, incident));
+    }
+}
+
 /// Watchers of the folders of one account, of the list of folders, and of everything.
 #[derive(Debug)]
 pub(crate) struct Feed {
@@ -120,12 +129,15 @@ impl Feed {
 
     /// Tells those who listen to everything.
     pub(crate) fn incident(&self, incident: Incident) {
+        self.note(|recent, at| recent.push(at, incident));
+    }
+
+    /// INBOX was renamed: whoever hears of the new folder hears how it came about.
+    pub(crate) fn inbox_renamed(&self, to: String) {
+        self.list.send_modify(|count| *count += 1);
         self.note(|recent, at| {
-            if recent.incidents.len() == INCIDENTS {
-                recent.forgotten =
-                    recent.incidents.pop_front().map_or(recent.forgotten, |(at, _)| at);
-            }
-            recent.incidents.push_back((at, incident));
+            recent.push(at, Incident::InboxRenamed { to });
+            recent.listed = at;
         });
     }
 
@@ -195,6 +207,10 @@ mod tests {
         let second = feed.happened(first.to);
         assert!(second.listed && second.moved.is_empty());
         assert_eq!(second.incidents, Some(Vec::new()));
+        feed.inbox_renamed("x".to_owned());
+        let third = feed.happened(second.to);
+        let renamed = Incident::InboxRenamed { to: "x".to_owned() };
+        assert_eq!((third.to, third.listed, third.incidents), (5, true, Some(vec![renamed])));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use letterlock_imap_wire::SpecialUse;
 use crate::change_jobs::Transfer;
 use crate::changes;
 use crate::error::MailboxError;
-use crate::feed::Incident;
 use crate::folder_row::FolderRow;
 use crate::folders;
 use crate::handle::Handle;
@@ -93,8 +92,7 @@ impl Handle {
                 live.read(|conn, _| Ok(FolderRow::by_name(conn, INBOX)?.folder_id())).await?;
             let target = to.clone();
             live.durable(move |work| folders::create(work, &target, None)).await?;
-            this.feed().incident(Incident::InboxRenamed { to: to.clone() });
-            this.feed().list_changed();
+            this.feed().inbox_renamed(to.clone());
             this.carry_all(&live, inbox, all_uids(), to, Transfer::Move, Timestamp::now()).await?;
             Ok(())
         })

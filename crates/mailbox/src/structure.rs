@@ -13,7 +13,7 @@ pub(crate) struct Description {
 
 /// A header block is kept in one piece, of at most this many octets; what is longer counts as text from there on. No
 /// mail of people has such a header, but a message without an empty line may be all header.
-pub(crate) const LONGEST_HEADER: usize = 2 << 20;
+pub(crate) const LONGEST_HEADER: usize = 4 << 20;
 
 impl From<structure::Summary> for Description {
     fn from(summary: structure::Summary) -> Self {

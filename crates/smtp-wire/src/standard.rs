@@ -237,7 +237,7 @@ mod tests {
             E::NotUtf8,
             E::NoArgument("RSET"),
             E::Syntax("NOOP"),
-            E::Sender(address.clone()),
+            E::Sender(address),
             E::Recipient(address),
             E::NonAscii,
             E::UnknownParameter("X".to_owned()),

@@ -17,7 +17,8 @@
 //! ```
 //!
 //! `‹0D0A›` stands for octets that are no printable text, `‹name›` for a value that is another one in each run: what the
-//! server says where a name stands first is what the name stands for from there on, also in what the client says.
+//! server says where a name stands first is what the name stands for from there on, also in what the client says. Only
+//! `‹any›` stands for something else each time.
 //!
 //! Which answers have to be the same, and how much of them, is the test's business: here a difference is a difference.
 
@@ -25,6 +26,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// A transcript.
 #[derive(Debug)]
@@ -232,13 +235,23 @@ fn octets(text: &str) -> anyhow::Result<Said> {
 }
 
 /// What names stand for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Values(HashMap<String, Vec<u8>>);
 
 impl Values {
-    /// Gives a name its value.
-    pub fn set(&mut self, name: &str, value: impl Into<Vec<u8>>) {
-        self.0.insert(name.to_owned(), value.into());
+    /// With what stands for secrets: `password`, `password in base64`, and SASL's PLAIN as `credentials` or as
+    /// `credentials with identity`.
+    pub fn new(account: &str, password: &str) -> Self {
+        let known = [
+            ("password", password.to_owned()),
+            ("password in base64", STANDARD.encode(password)),
+            ("credentials", STANDARD.encode(format!("\0{account}\0{password}"))),
+            (
+                "credentials with identity",
+                STANDARD.encode(format!("{account}\0{account}\0{password}")),
+            ),
+        ];
+        Self(known.map(|(name, value)| (name.to_owned(), value.into_bytes())).into())
     }
 
     /// What was said, with the values of this run.
@@ -262,8 +275,11 @@ impl Values {
             let end = said.octets.get(*at);
             let end = end.and_then(|end| after.iter().position(|octet| octet == end));
             let found = &after[..end.unwrap_or(after.len())];
-            let value = self.0.entry(name.clone()).or_insert_with(|| found.to_vec());
-            let Some(after) = after.strip_prefix(value.as_slice()) else { return false };
+            let value = match name.as_str() {
+                "any" => found,
+                name => self.0.entry(name.to_owned()).or_insert_with(|| found.to_vec()),
+            };
+            let Some(after) = after.strip_prefix(value) else { return false };
             (rest, done) = (after, *at);
         }
         rest == &said.octets[done..]
@@ -317,7 +333,9 @@ mod tests {
 
     #[test]
     fn names_stand_for_what_came_first() {
-        let mut values = Values::default();
+        let mut values = Values::new("ann", "secret");
+        let sent = values.fill(&octets("PASS ‹password›, ‹credentials›").unwrap()).unwrap();
+        assert_eq!(sent, b"PASS secret, AGFubgBzZWNyZXQ=");
         let mut agree =
             |said, actual: &str| values.agree(&octets(said).unwrap(), actual.as_bytes());
         assert!(agree("* OK [UIDVALIDITY ‹v 1›] x", "* OK [UIDVALIDITY 77] x"));
@@ -325,6 +343,7 @@ mod tests {
         assert!(!agree("COPYUID ‹v 1› 1", "COPYUID 78 1"), "another value");
         assert!(!agree("a ‹v 2›", "a 789"), "a longer one");
         assert!(!agree("a b", "a b c") && !agree("a b c", "a b"));
+        assert!(agree("(‹any›) (‹any›)", "(x) (y)") && !agree("(‹any›) x", "(x) (y)"));
         let line = octets("* OK [X ‹v 1›] text ‹v 3›").unwrap();
         assert!(values.agree(&line.first(9), b"* OK [X 77]"), "only what comes first");
         let filled = values.fill(&octets("SELECT (‹v 1› ‹v 2›)").unwrap()).unwrap();

@@ -124,6 +124,9 @@ async fn fill(
         figures.add(name("memory"), "MiB", process.resident()? / 1024.0);
     }
     figures.add("memory at most meanwhile", "MiB", process.peak()? / 1024.0);
+    for client in clients {
+        client.quit().await?;
+    }
     Ok(())
 }
 

@@ -197,7 +197,7 @@ pub(crate) async fn measure(
     process.quiet().await?;
     process.reset_peak()?;
     let (mut start, mut clock) = (Start::take(process, stage.folder())?, Instant::now());
-    let (_clients, _) = send(clients, prepared).await?;
+    let (clients, _) = send(clients, prepared).await?;
     let accepted = clock.elapsed();
     if let Some(release) = release {
         process.quiet().await?;
@@ -209,10 +209,14 @@ pub(crate) async fn measure(
     sink.until(there + mail.texts.len() as u64).await?;
     let taken = clock.elapsed();
     process.quiet().await?;
+    let spent = start.spent(stage.folder(), count)?;
+    for client in clients {
+        client.quit().await?;
+    }
     Ok(Measured {
         accepted: count / accepted.as_secs_f64(),
         taken: count / taken.as_secs_f64(),
-        spent: start.spent(stage.folder(), count)?,
+        spent,
         peak: process.peak()?,
     })
 }

@@ -43,6 +43,13 @@ impl Client {
         reply(&mut self.wire, b'2').await
     }
 
+    /// Says QUIT, so that the server knows that its last 250 was heard: without that, the same message sent again would
+    /// be taken for a repetition.
+    pub(crate) async fn quit(mut self) -> anyhow::Result<()> {
+        self.wire.send(b"QUIT\r\n").await?;
+        reply(&mut self.wire, b'2').await
+    }
+
     /// A transaction with one recipient. `from` is the reverse-path in its brackets, with what parameters MAIL has
     /// behind it. `data` is what goes over the wire after DATA: dots stuffed, with the final dot. Anything but success is an error: a load that is refused measures nothing.
     pub(crate) async fn deliver(

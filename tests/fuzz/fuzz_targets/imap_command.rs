@@ -1,6 +1,7 @@
 //! A client's octets, in any division into packets: no panic, the same events, nothing held back.
 #![no_main]
 
+use letterlock_imap_wire::url::MessageUrl;
 use letterlock_imap_wire::{
     Command, CommandReader, Event, Limits, NameForm, NumberSet, SequenceSet, Tagged,
 };
@@ -51,6 +52,10 @@ fuzz_target!(|data: &[u8]| {
                 name.decode(NameForm::Utf8);
             }
             Event::AppendBegin(begin) => assert!(begin.size <= LIMITS.append),
+            Event::CatenateText { size, .. } => assert!(*size <= LIMITS.append),
+            Event::CatenateUrl(url) => {
+                let _ = MessageUrl::parse(url);
+            }
             _ => {}
         }
     }

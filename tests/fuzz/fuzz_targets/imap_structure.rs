@@ -1,9 +1,9 @@
-//! A message: its structure is well-formed, its pieces lie within it, its text decodes.
+//! A message: its structure is well-formed, and the same if it passes by; its pieces lie within it, its text decodes.
 #![no_main]
 
 use letterlock_imap_wire::mime::Tree;
 use letterlock_imap_wire::section::{binary, section_of};
-use letterlock_imap_wire::structure::summarise_tree;
+use letterlock_imap_wire::structure::{Outline, Outliner, summarise_tree};
 use letterlock_imap_wire::text::{attachment_names, fold, header_text, inner_headers, text_parts};
 use letterlock_imap_wire::{Section, SectionText};
 use libfuzzer_sys::fuzz_target;
@@ -41,6 +41,10 @@ fuzz_target!(|message: &[u8]| {
     for stored in [&summary.envelope, &summary.body, &summary.body_structure] {
         assert!(skip_list(stored).is_empty());
     }
+    let mut outliner = Outliner::new();
+    let piece = message.first().map_or(1, |first| usize::from(first % 64) + 1);
+    message.chunks(piece).for_each(|piece| outliner.push(piece));
+    assert_eq!(outliner.finish(), Outline::of(&tree));
     for part in tree.parts() {
         assert!(part.header.end <= part.body.start && part.body.start <= part.body.end);
         assert!(part.body.end <= message.len());

@@ -36,10 +36,11 @@ page.setDefaultTimeout(40_000);
 const trouble = [];
 page.on("pageerror", (error) => trouble.push(String(error)));
 const row = (subject) => page.locator("#messagelist tbody tr", { hasText: subject });
-// Runs a command of the client's and waits until it is idle again.
+// Runs a command of the client's as soon as it takes it, and waits until it is idle again.
 const idle = () => page.waitForFunction(() => document.readyState === "complete" && window.rcmail && !rcmail.busy);
 const command = async (...words) => {
-  await page.evaluate((words) => rcmail.command(...words), words);
+  await page.waitForFunction((words) => document.readyState === "complete" && window.rcmail && !rcmail.busy
+    && rcmail.commands[words[0]] && (rcmail.command(...words), true), words);
   await idle();
 };
 const open = async (folder) => {

@@ -21,7 +21,7 @@ U
 (cd "$work" && HOME=$work exec thunderbird --headless --no-remote --profile "$work/profile" --marionette \
   --remote-allow-system-access) >"$work/thunderbird.log" 2>&1 & bird=$!
 trap 'if kill "$bird" 2>/dev/null; then wait "$bird" || true; fi' EXIT
-eventually test -s "$work/profile/MarionetteActivePort"
+tries=1200 eventually test -s "$work/profile/MarionetteActivePort"
 
 PYTHONPATH=$here PYTHONDONTWRITEBYTECODE=1 python3 - "$host" "$imaps" "$submission" "$ca" "$user" "$password" "$work" <<'P'
 import base64, sys

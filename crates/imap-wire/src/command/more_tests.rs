@@ -248,7 +248,7 @@ fn followed() -> impl Strategy<Value = (SearchReturn, Vec<FetchItem>, String)> {
         let returns = SearchReturn { min, count, context, update, ..SearchReturn::default() };
         let words = [(min, "MIN"), (count, "COUNT"), (context, "CONTEXT")];
         let mut text: Vec<String> =
-            words.iter().filter_map(|(asked, word)| asked.then(|| (*word).to_owned())).collect();
+            words.iter().filter(|(asked, _)| *asked).map(|(_, word)| (*word).to_owned()).collect();
         text.extend(update.then(|| format!("UPDATE{written}")));
         let returns = SearchReturn { all: text.is_empty(), ..returns };
         (returns, if update { items } else { Vec::new() }, text.join(" "))

@@ -74,7 +74,7 @@ pub enum NotifyEvent {
 }
 
 impl NotifyEvent {
-    /// The names of all events that are known, for BADEVENT.
+    /// The names of all events that are known, for BADEVENT; the two about annotations stand last.
     pub const NAMES: [&'static str; 7] = [
         "MessageNew",
         "MessageExpunge",
@@ -84,6 +84,20 @@ impl NotifyEvent {
         "MailboxMetadataChange",
         "ServerMetadataChange",
     ];
+
+    /// The event's name; `None` if it is not known.
+    pub fn name(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::MessageNew(_) => "MessageNew",
+            Self::MessageExpunge => "MessageExpunge",
+            Self::FlagChange => "FlagChange",
+            Self::MailboxName => "MailboxName",
+            Self::SubscriptionChange => "SubscriptionChange",
+            Self::MailboxMetadataChange => "MailboxMetadataChange",
+            Self::ServerMetadataChange => "ServerMetadataChange",
+            Self::Unknown => return None,
+        })
+    }
 }
 
 pub(super) fn scan(scanner: &mut Scanner<'_>) -> Scanned<NotifyCommand> {

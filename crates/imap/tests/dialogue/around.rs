@@ -77,7 +77,8 @@ async fn an_account_is_not_offered_what_is_switched_off_for_it() {
     }
     assert_eq!(ann.ok("ENABLE IMAP4rev2 CONDSTORE").await[0], "* ENABLED CONDSTORE");
     let handle = world.mailboxes.handle(world.account).expect("somebody is logged in");
-    (handle.set_message_quota(Some(3)), handle.set_quota(Some(1 << 20)));
+    handle.set_message_quota(Some(3));
+    handle.set_quota(Some(1 << 20));
     assert_eq!(ann.ok("GETQUOTA \"\"").await, ["* QUOTA \"\" (STORAGE 0 1024)"]);
     directory.switch_capabilities(world.account, Vec::new(), off.to_vec()).await.unwrap();
     let mut again = world.log_in().await;

@@ -51,8 +51,7 @@ async fn a_message_is_made_of_parts() {
     let mut drafts = world.select("Drafts").await;
     let told = drafts.ok("FETCH 1 (FLAGS INTERNALDATE RFC822.SIZE ENVELOPE BODYSTRUCTURE)").await;
     assert!(
-        told[0].contains("(\\Draft $A \\Recent)")
-            && told[0].contains("\" 1-Feb-2024 03:04:05 +0100\""),
+        told[0].contains("(\\Draft $A)") && told[0].contains("\" 1-Feb-2024 03:04:05 +0100\""),
         "{told:?}"
     );
     assert!(
@@ -69,7 +68,7 @@ async fn urls_of_every_kind() {
     client.ok("CREATE \"Entw&APw-rfe/A B\"").await;
     client.append("\"Entw&APw-rfe/A B\"", "", "Subject: far\r\n\r\n0123456789").await;
     client.ok("CREATE Entw&APw-rfe/C").await;
-    let host = "localhost";
+    let host = "mail.example.test";
     let old = message("old", "old text");
     let (header, body) = old.split_at(old.find("\r\n\r\n").unwrap() + 4);
     let far = "/Entw%C3%BCrfe/A%20B/;UID=1";
@@ -88,7 +87,7 @@ async fn urls_of_every_kind() {
         (format!("{far}/;SECTION=TEXT"), "0123456789"),
         (format!("imap://{host}{far}/;SECTION=TEXT/;PARTIAL=9.9"), "9"),
         (
-            format!("imap://{}@LocalHost:993{far}/;SECTION=TEXT", ANN.replace('@', "%40")),
+            format!("imap://{}@MAIL.Example.test:993{far}/;SECTION=TEXT", ANN.replace('@', "%40")),
             "0123456789",
         ),
         (format!("//;AUTH=*@{host}{far}/;SECTION=TEXT"), "0123456789"),
@@ -124,9 +123,9 @@ async fn what_cannot_be_done_leaves_nothing() {
         "/INBOX/;UID=1/;SECTION=2".to_owned(),
         "/INBOX/;UID=1/;SECTION=1.HEADER".to_owned(),
         "imap://elsewhere.test/INBOX/;UID=1".to_owned(),
-        "imap://bob@localhost/INBOX/;UID=1".to_owned(),
+        "imap://bob@mail.example.test/INBOX/;UID=1".to_owned(),
         "/INBOX/;UID=1;URLAUTH=anonymous:internal:00".to_owned(),
-        "http://localhost/INBOX/;UID=1".to_owned(),
+        "http://mail.example.test/INBOX/;UID=1".to_owned(),
         ";UID=1".to_owned(),
     ] {
         let command = format!("APPEND Sent CATENATE (URL /INBOX/;UID=1 URL \"{url}\")");
@@ -134,7 +133,7 @@ async fn what_cannot_be_done_leaves_nothing() {
     }
     // Such an answer comes in place of the continuation, and the session goes on.
     client.gives("APPEND Sent CATENATE (URL /x TEXT {2000000}", "NO [BADURL /x]").await;
-    client.send("t APPEND Sent CATENATE (URL /a%5Db TEXT {3+}\r\nabc) {2+}\r\nde\r\n").await;
+    client.send("t APPEND Sent CATENATE (URL \"/a%5Db\" TEXT {3+}\r\nabc) {2+}\r\nde\r\n").await;
     assert!(client.line().await.starts_with("t NO [BADURL /a%5Db]"));
     client.send("t APPEND Sent CATENATE (URL \"/a]b\")\r\n").await;
     assert!(client.line().await.starts_with("t NO [BADURL /a%5Db]"));

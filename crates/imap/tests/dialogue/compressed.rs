@@ -144,3 +144,13 @@ async fn unauthenticate_ends_the_compression() {
     packed.client.send(last).await;
     packed.client.ok(&login).await;
 }
+
+#[tokio::test]
+async fn what_notify_tells_is_compressed() {
+    let world = World::start().await;
+    let mut packed = Packed::begin(world.log_in().await).await;
+    packed.send(b"n NOTIFY SET (personal (MailboxName))\r\n").await;
+    assert!(packed.until("n ").await.contains("n OK"));
+    world.log_in().await.ok("CREATE New").await;
+    assert!(packed.until("* LIST").await.ends_with("* LIST (\\HasNoChildren) \"/\" New"));
+}

@@ -13,6 +13,7 @@ mod multi;
 mod naming;
 mod notify;
 mod order;
+mod orders;
 mod replace;
 mod replay;
 mod resync;

@@ -66,6 +66,21 @@ async fn what_is_malformed_or_unknown() {
 }
 
 #[tokio::test]
+async fn without_annotations_there_are_fewer_events() {
+    let world = World::with(|settings| {
+        settings.auth.allow_cleartext = true;
+        settings.imap.disabled_capabilities = vec!["METADATA".to_owned()];
+    })
+    .await;
+    let mut ann = world.log_in().await;
+    let known =
+        "NO [BADEVENT (MessageNew MessageExpunge FlagChange MailboxName SubscriptionChange)]";
+    ann.gives("NOTIFY SET (personal (MailboxMetadataChange))", known).await;
+    ann.gives("NOTIFY SET (personal (ServerMetadataChange))", known).await;
+    ann.ok("NOTIFY SET (personal (MailboxName SubscriptionChange))").await;
+}
+
+#[tokio::test]
 async fn the_selected_mailbox_speaks_between_commands() {
     let world = World::start().await;
     let wishes = "(selected (MessageNew (UID BODY.PEEK[HEADER.FIELDS (Subject)]) MessageExpunge FlagChange))";

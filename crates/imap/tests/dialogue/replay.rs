@@ -7,8 +7,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use letterlock_mailbox::{Flags, Handle, InternalDate, NewMessage};
 use letterlock_testkit::transcript::{Event, Transcript, Values, literal};
@@ -55,6 +53,7 @@ fn every_transcript_is_replayed() {
 /// A difference in any part of an answer that counts is found.
 #[tokio::test]
 async fn another_answer_is_noticed() {
+    replay("imapflow").await;
     let text = std::fs::read_to_string(folder().join("imapflow.txt")).unwrap();
     for (said, other) in [
         ("* 2 EXISTS", "* 3 EXISTS"),
@@ -100,13 +99,7 @@ impl Replay {
         let (mut keeper, _) = world.greeted_over_tls().await;
         keeper.ok(&format!("LOGIN {account} {}", world.password)).await;
         let handle = world.mailboxes.handle(world.account).expect("somebody is logged in");
-        let mut values = Values::default();
-        let password = world.password.as_str();
-        values.set("password", password);
-        values.set("password in base64", STANDARD.encode(password));
-        values.set("credentials", STANDARD.encode(format!("\0{account}\0{password}")));
-        let credentials = format!("{account}\0{account}\0{password}");
-        values.set("credentials with identity", STANDARD.encode(credentials));
+        let values = Values::new(account, &world.password);
         Replay { world, handle, values, connections: HashMap::new(), several, _keeper: keeper }
     }
 
@@ -120,19 +113,8 @@ impl Replay {
 
     async fn step(&mut self, event: &Event) -> Result<(), String> {
         match event {
-            Event::Delivered(date, message) => {
-                let internal_date = InternalDate::parse(date).ok_or("a date")?;
-                let bytes = message.clone().into();
-                let new = NewMessage { bytes, flags: Flags::default(), internal_date };
-                self.handle.append("INBOX", vec![new]).await.map_err(|error| error.to_string())?;
-            }
-            Event::Gone(uids) => {
-                let folders = self.handle.folders().await.map_err(|error| error.to_string())?;
-                let inbox = folders.iter().find(|folder| folder.name == "INBOX").ok_or("INBOX")?;
-                let (id, set) = (inbox.id.ok_or("INBOX")?, uids.iter().copied().collect());
-                let removed = self.handle.remove(id, &set).await;
-                assert_eq!(removed.map_err(|error| error.to_string())?, *uids);
-            }
+            Event::Delivered(date, message) => self.deliver(date, message).await?,
+            Event::Gone(uids) => self.remove(uids).await?,
             Event::Opened(connection, port) => {
                 let (client, greeting) = match port.as_str() {
                     "imaps" => self.world.greeted_over_tls().await,
@@ -156,8 +138,30 @@ impl Replay {
                 }
                 self.wire(*connection)?.answered(&actual).await;
             }
-            Event::Closed(connection) => drop(self.connections.remove(connection)),
+            Event::Closed(connection) => {
+                let wire = self.connections.remove(connection).ok_or("no connection")?;
+                if wire.last.ends_with(b" LOGOUT\r\n") && !wire.buffer.is_empty() {
+                    return Err(format!("more: {}", String::from_utf8_lossy(&wire.buffer)));
+                }
+            }
         }
+        Ok(())
+    }
+
+    async fn deliver(&self, date: &str, message: &[u8]) -> Result<(), String> {
+        let internal_date = InternalDate::parse(date).ok_or("a date")?;
+        let bytes = message.to_vec().into();
+        let new = NewMessage { bytes, flags: Flags::default(), internal_date };
+        let appended = self.handle.append("INBOX", vec![new]).await;
+        appended.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn remove(&self, uids: &[u32]) -> Result<(), String> {
+        let folders = self.handle.folders().await.map_err(|error| error.to_string())?;
+        let inbox = folders.iter().find(|folder| folder.name == "INBOX").and_then(|inbox| inbox.id);
+        let set = uids.iter().copied().collect();
+        let removed = self.handle.remove(inbox.ok_or("INBOX")?, &set).await;
+        assert_eq!(removed.map_err(|error| error.to_string())?, uids);
         Ok(())
     }
 

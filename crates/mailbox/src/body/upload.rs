@@ -65,6 +65,7 @@ impl Upload {
             if let Some(length) = ended.or(come) {
                 let length = length.min(LONGEST_HEADER);
                 self.rest = self.header.split_off(length);
+                self.header.shrink_to_fit();
                 self.header_length = Some(length);
             }
         }

@@ -42,7 +42,7 @@ async fn clean(world: &World, handle: &Handle) {
 #[tokio::test]
 async fn what_comes_in_pieces_is_as_what_comes_at_once() {
     let (world, handle) = World::open().await;
-    let header = [b"Subject: ".as_slice(), &b"x".repeat(3_000_000)].concat();
+    let header = [b"Subject: ".as_slice(), &b"x".repeat(5_000_000)].concat();
     let messages = [
         text("small", "one").to_vec(),
         large(262_144),
@@ -82,7 +82,7 @@ async fn many_messages_are_one_transaction() {
     for number in 0..400 {
         put(&mut intake, &text(&format!("n{number}"), &"x".repeat(5000)), 10_000).await;
     }
-    let folder = inbox(&handle).await;
+    let folder = inbox(&handle).await.folder;
     assert!(handle.rows(folder, &all_uids(), Columns::default(), 0, 10).await.unwrap().is_empty());
     assert_eq!(intake.store().await.unwrap().uids.len(), 400);
     clean(&world, &handle).await;
@@ -139,12 +139,6 @@ async fn limits_are_judged_before_the_octets_come() {
     // What others brought meanwhile counts at the end.
     let mut intake = handle.intake("INBOX").await.unwrap();
     put(&mut intake, b"x", 1).await;
-    handle.append("INBOX", vec![message("y")]).await.unwrap_err();
-    handle.set_message_quota(Some(2));
-    handle
-        .append("INBOX", vec![letterlock_mailbox::NewMessage { bytes: "x".into(), ..message("y") }])
-        .await
-        .unwrap();
-    handle.set_message_quota(Some(1));
+    handle.append("INBOX", vec![message("y")]).await.unwrap();
     assert!(matches!(intake.store().await, Err(MailboxError::OverQuota)));
 }

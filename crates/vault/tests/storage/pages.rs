@@ -39,7 +39,10 @@ async fn what_the_log_committed_is_what_a_checkpoint_copies() {
     assert!(all(&world, &path) == from_log, "what was rolled back does not count");
     database.checkpoint(true).await.unwrap();
     assert!(all(&world, &path) == from_log);
-    assert_eq!(open_pages(&world, &path).count() as usize, world.octets(&path).unwrap().len() / PAGE);
+    assert_eq!(
+        open_pages(&world, &path).count() as usize,
+        world.octets(&path).unwrap().len() / PAGE
+    );
 }
 
 #[tokio::test]

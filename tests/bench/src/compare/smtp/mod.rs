@@ -183,10 +183,13 @@ impl Side {
         until_readable(&mut self.readers, self.there).await?;
         process.quiet().await?;
         let (start, clock) = (Start::take(process, self.stage.folder())?, Instant::now());
-        match load.generator {
-            generator::Kind::Own => drop(send(clients, load.mail.clone()).await?),
-            generator::Kind::SmtpSource => self.source(load, load.messages).await?,
-        }
+        let clients = match load.generator {
+            generator::Kind::Own => send(clients, load.mail.clone()).await?.0,
+            generator::Kind::SmtpSource => {
+                self.source(load, load.messages).await?;
+                clients
+            }
+        };
         let accepted = clock.elapsed();
         self.there += load.messages;
         until_readable(&mut self.readers, self.there).await?;
@@ -194,6 +197,9 @@ impl Side {
         process.quiet().await?;
         let count = f64::from(load.messages);
         let spent = start.spent(self.stage.folder(), count)?;
+        for client in clients {
+            client.quit().await?;
+        }
         let rate = |time: Duration| count / time.as_secs_f64();
         Ok(Measure::new(rate(readable), rate(accepted), spent))
     }
