@@ -158,7 +158,7 @@ async fn forged_mail_is_refused_where_the_policy_says_reject_and_junk_where_it_s
 
     let mut client = two.smtp_client().await?;
     let reply = client.deliver(A, &[B], &forged).await?;
-    ensure!(reply.to_string().starts_with("550 5.7.1 "), "{reply}");
+    ensure!(reply.to_string().starts_with("550 5.7.26 "), "{reply}");
 
     world.publish_dmarc("one.test", "v=DMARC1; p=quarantine")?;
     let reply = client.deliver(A, &[B], &forged).await?;

@@ -10,6 +10,9 @@ use letterlock_vault::DeliveryId;
 
 use crate::intake::Intake;
 
+/// The listeners for people's mail programs, as a trace names them.
+pub const SUBMISSION: &str = "submission";
+
 /// A message that a client has sent whole, before anything is decided about it.
 pub struct Arrival<'a> {
     /// Its id.

@@ -7,10 +7,14 @@
 //! domain, and returns the header of a message that this server sent: our id stands in the Received field that we put
 //! on it (or in a Message-ID of our making), the trace of that id says that the message went to the very recipient, and
 //! it did so lately. So nobody can silence an address to whom this server has not written, and only who has seen the
-//! message can claim that it bounced. The sender of a message knows its id too, from our reply: so of a copy that was
-//! passed on for a stranger a report must have come to the return address (SRS) that the copy had outside, which only
-//! those behind the alias have seen.
+//! message can claim that it bounced.
+//!
+//! The sender of a message knows its id too, from our reply. Of what people here sent, that is one of them. Of a copy
+//! that was passed on for a stranger, a report must have come to a return address that was made here (SRS), which those
+//! behind an alias have seen; a copy that went on under its sender's own path had none, and nothing is learned of it.
+//! What remains is in the threat model: who has seen such an address, or a message to several, is believed.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,6 +25,7 @@ use letterlock_smtp_wire::header;
 use letterlock_state::{Event, State};
 use letterlock_vault::DeliveryId;
 
+use crate::arrival::SUBMISSION;
 use crate::incoming::{Folder, Incoming};
 
 /// How old a message may be that a report is about: its time in our queue, and as much again in the next one.
@@ -30,13 +35,8 @@ const MOST_IDS: usize = 4;
 /// Longest diagnosis that is kept.
 const LONGEST: usize = 300;
 
-/// To whom elsewhere a message went.
-#[derive(Clone, Debug)]
-struct Sent {
-    address: Mailbox,
-    /// It was passed on for a stranger, under a return address of ours.
-    returns: bool,
-}
+/// To whom elsewhere a message went, by the addresses' canonical form.
+type Sent = HashMap<String, Mailbox>;
 
 /// Learns from a message that was accepted, if it is a report. `returned` says whether it came to a return address.
 pub(crate) async fn learn(state: &State, incoming: &Incoming, returned: bool, now: Timestamp) {
@@ -57,17 +57,13 @@ pub(crate) async fn learn(state: &State, incoming: &Incoming, returned: bool, no
     }
     let reporter = report.reporter.as_deref().unwrap_or("a server without a name");
     for id in ids(&report.original, now) {
-        let sent = match state.trace(id).await {
-            Ok(events) => {
-                let mut sent = sent_to(events.into_iter().map(|(_, event)| event));
-                sent.retain(|sent| returned || !sent.returns);
-                sent
-            }
+        let mut sent = match state.trace(id).await {
+            Ok(events) => sent_to(&events, returned),
             Err(error) => return tracing::warn!(%error, "a report is not compared with its trace"),
         };
         for told in &gone {
-            if let Some(address) = known(told, &sent) {
-                remember(state, id, address, told, reporter, now).await;
+            if let Some(address) = known(told, &mut sent) {
+                remember(state, id, &address, told, reporter, now).await;
             }
         }
     }
@@ -104,36 +100,29 @@ fn is_recent(id: DeliveryId, now: Timestamp) -> bool {
     age.is_some_and(|age| u128::from(age) < RECENT.as_millis())
 }
 
-/// What a trace says of it.
-fn sent_to(events: impl Iterator<Item = Event>) -> Vec<Sent> {
-    let mut sent: Vec<Sent> = Vec::new();
-    for event in events {
-        let (address, returns) = match event {
-            Event::Delivered { recipient, .. } => (recipient, false),
-            // The copy that was passed on has an id of its own, and the header that comes back may name only this one.
-            Event::Forwarded { to, srs, .. } => (to, srs),
-            _ => continue,
-        };
-        let Ok(address) = address.parse::<Mailbox>() else { continue };
-        match sent.iter_mut().find(|sent| sent.address == address) {
-            Some(known) => known.returns |= returns,
-            None => sent.push(Sent { address, returns }),
-        }
-    }
-    sent
+/// What a trace says of it, as far as a report may be about that.
+fn sent_to(events: &[(Timestamp, Event)], returned: bool) -> Sent {
+    let submitted = events.iter().any(
+        |(_, event)| matches!(event, Event::Received { listener, .. } if listener == SUBMISSION),
+    );
+    let addresses = events.iter().filter_map(|(_, event)| match event {
+        Event::Delivered { recipient, .. } if submitted => Some(recipient),
+        // The copy that was passed on has an id of its own, and the header that comes back may name only this one.
+        Event::Forwarded { to, srs, .. } if submitted || (*srs && returned) => Some(to),
+        _ => None,
+    });
+    let parsed = addresses.filter_map(|address| address.parse::<Mailbox>().ok());
+    parsed.map(|address| (address.canonical(), address)).collect()
 }
 
-/// The recipient of ours that a report is about. Where an alias there leads on, it may name only whom it led to: then
-/// the original recipient counts if that is at the same domain. Somebody elsewhere says nothing about the alias.
-fn known<'s>(told: &Recipient, sent: &'s [Sent]) -> Option<&'s Mailbox> {
-    let among = |address: &Mailbox| {
-        let address = address.canonical();
-        sent.iter().map(|sent| &sent.address).find(|sent| sent.canonical() == address)
-    };
+/// The recipient of ours that a report is about, taken out: it counts once. Where an alias there leads on, it may name
+/// only whom it led to: then the original recipient counts if that is at the same domain. Somebody elsewhere says
+/// nothing about the alias.
+fn known(told: &Recipient, sent: &mut Sent) -> Option<Mailbox> {
     let last = told.final_recipient.as_ref().or(told.actual_recipient.as_ref())?;
-    among(last).or_else(|| {
+    sent.remove(&last.canonical()).or_else(|| {
         let original = told.original_recipient.as_ref()?;
-        if original.domain == last.domain { among(original) } else { None }
+        if original.domain == last.domain { sent.remove(&original.canonical()) } else { None }
     })
 }
 
@@ -186,8 +175,8 @@ mod tests {
     #[test]
     fn a_report_is_about_whom_the_message_went_to() {
         let mailbox = |text: &str| Some(text.parse::<Mailbox>().unwrap());
-        let sent = ["bob@far.test", "list@far.test"];
-        let sent = sent.map(|to| Sent { address: to.parse().unwrap(), returns: false });
+        let sent: Sent =
+            ["bob@far.test", "list@far.test"].map(|to| (to.into(), to.parse().unwrap())).into();
         let told = |last: &str, original: &str| {
             let told = Recipient {
                 final_recipient: mailbox(last),
@@ -197,7 +186,7 @@ mod tests {
                 status: letterlock_smtp_wire::EnhancedCode::new(5, 1, 1),
                 diagnostic: None,
             };
-            known(&told, &sent).map(ToString::to_string)
+            known(&told, &mut sent.clone()).map(|address| address.to_string())
         };
         assert_eq!(told("BOB@Far.TEST", "x@y.test").as_deref(), Some("bob@far.test"));
         assert_eq!(told("robert@far.test", "bob@far.test").as_deref(), Some("bob@far.test"));

@@ -31,7 +31,7 @@ mod settle;
 mod verdict;
 mod work;
 
-pub use arrival::Arrival;
+pub use arrival::{Arrival, SUBMISSION};
 pub use drain::Drainer;
 pub use error::AcceptError;
 pub use forward::Forwarding;

@@ -268,6 +268,63 @@ mod tests {
         assert_eq!((count(&directory, "accounts").await, count(&directory, "slots").await), (1, 1));
     }
 
+    async fn change_file(folder: &Path, server: &ServerKey, pool: &Pool, sql: &'static str) {
+        let spec = Spec {
+            path: folder.join(FILE),
+            keys: server.file_keys("directory"),
+            schema: SCHEMA,
+            cache_kib: 1024,
+            idle_close: None,
+            hooks: Hooks::default(),
+        };
+        let database = Database::open(pool, spec).await.unwrap();
+        let job = move |transaction: &Transaction<'_>| {
+            Ok::<_, DirectoryError>(transaction.execute_batch(sql)?)
+        };
+        database.commit(job).await.unwrap();
+        database.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_of_an_older_version_is_brought_up_to_date_and_a_newer_one_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, pool) = (ServerKey::from_key(Key::random()), Pool::new("test", 1));
+        let directory = Directory::open(folder.path(), &server, &pool).await.unwrap();
+        let domain = Domain::parse("example.org").unwrap();
+        directory.add_domain(domain, None, vec![], Timestamp::UNIX_EPOCH).await.unwrap();
+        let new = account(&server, "a@example.org");
+        let id = new.id;
+        directory.add_account(new).await.unwrap();
+        directory.set_quota(id, Some(500)).await.unwrap();
+        directory.note_usage(id, crate::Holding { octets: 70, messages: 3 });
+        directory.store_usage().await.unwrap();
+        directory.close().await.unwrap();
+        // As the step before the last left it.
+        let older = "ALTER TABLE accounts DROP COLUMN quota_messages;
+                     ALTER TABLE accounts DROP COLUMN disabled_capabilities;
+                     ALTER TABLE usage DROP COLUMN messages;
+                     PRAGMA user_version = 2;";
+        change_file(folder.path(), &server, &pool, older).await;
+
+        let directory = Directory::open(folder.path(), &server, &pool).await.unwrap();
+        let known = directory.snapshot().account(id).unwrap().allowance();
+        assert_eq!((known.octets, known.messages), (Some(500), None));
+        let held = directory.known_usage(id).unwrap();
+        assert_eq!((held.octets, held.messages), (70, 0), "counted at the next occasion");
+        directory.set_message_quota(id, Some(9)).await.unwrap();
+        directory.switch_capabilities(id, vec!["SORT".to_owned()], vec![]).await.unwrap();
+        directory.close().await.unwrap();
+        let directory = Directory::open(folder.path(), &server, &pool).await.unwrap();
+        let snapshot = directory.snapshot();
+        let kept = snapshot.account(id).unwrap();
+        assert_eq!((kept.quota_messages, kept.disabled_capabilities.len()), (Some(9), 1));
+        directory.close().await.unwrap();
+
+        change_file(folder.path(), &server, &pool, "PRAGMA user_version = 99").await;
+        let refused = Directory::open(folder.path(), &server, &pool).await.err().unwrap();
+        assert!(refused.to_string().contains("schema version 99"), "{refused}");
+    }
+
     #[tokio::test]
     async fn a_failed_write_leaves_the_snapshot_as_the_file_is() {
         let folder = tempfile::tempdir().unwrap();

@@ -118,6 +118,11 @@ impl<'a> Scanner<'a> {
         self.expect(b' ', "a space is missing")
     }
 
+    /// How many octets were taken.
+    pub(crate) fn position(&self) -> usize {
+        self.at
+    }
+
     /// Whether the command ends here.
     pub(crate) fn is_at_end(&self) -> bool {
         self.at == self.octets.len()
@@ -287,7 +292,11 @@ impl<'a> Scanner<'a> {
             }
         }
         self.at += 1;
-        Ok(value)
+        // RFC 6855 §3: what is not UTF-8 is a client's error. Octets of another character set need a literal.
+        match std::str::from_utf8(&value) {
+            Ok(_) => Ok(value),
+            Err(_) => syntax("a quoted string is not valid UTF-8"),
+        }
     }
 
     /// The head of a literal, up to its `}`.

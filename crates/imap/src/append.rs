@@ -13,6 +13,7 @@ use crate::carry::try_create;
 use crate::catenate;
 use crate::connection::Connection;
 use crate::flags;
+use crate::folders::tell_spelling;
 use crate::names::Did;
 use crate::news::after_command;
 use crate::outcome::{Ended, Outcome, Reply, Stop, settle};
@@ -72,10 +73,11 @@ impl Connection<'_> {
         selected: Option<&Selected>,
         begin: AppendBegin,
     ) -> Outcome {
-        let tag = begin.tag.clone();
+        let (tag, mailbox) = (begin.tag.clone(), begin.mailbox.clone());
         let Collected { intake, replaces } = self.collect(user, selected, begin).await?;
         let appended = self.wire.during(&tag, PROGRESS, intake.store()).await?;
         let appended = appended.map_err(try_create)?;
+        tell_spelling(user, &mailbox, &mut self.wire.out).await;
         match (replaces, selected) {
             (Some(uid), Some(selected)) => self.take_away(user, selected, uid, appended).await,
             _ => Ok(Reply::ok("Appended").with(append_uid(appended))),

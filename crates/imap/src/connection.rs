@@ -324,7 +324,7 @@ impl<'a> Connection<'a> {
             }
             (Command::Unauthenticate, selected) => Ok(self.unauthenticate(user, selected)),
             (Command::Delete(name), selected) => {
-                let reply = settle(folders::delete(&user, &name).await)?;
+                let reply = settle(folders::delete(&user, &name, &mut self.wire.out).await)?;
                 match selected {
                     // Our own doing is no surprise: the session goes on without a mailbox.
                     Some(gone) if gone.is_deleted() && !user.mailbox().is_closed() => {

@@ -11,6 +11,7 @@
 use letterlock_imap_wire::command::search::ExtendedKey;
 use letterlock_imap_wire::command::sort::{SortBy, SortCriterion};
 use letterlock_imap_wire::response::{ContextChange, Correlator, Status, context};
+use letterlock_imap_wire::section::SectionText;
 use letterlock_imap_wire::sequence::NumberSet;
 use letterlock_imap_wire::{Code, FetchItem, SearchKey, SearchProgram, SequenceSet};
 
@@ -26,6 +27,11 @@ use crate::wire::Wire;
 const MOST: usize = 16;
 /// How many of them may be sorted: those cost more (§4.3.1).
 const MOST_SORTED: usize = 4;
+
+/// How many search keys they may have together, each range of numbers and each header field to be told counted.
+const MOST_KEYS: usize = 50_000;
+/// How many ranges and places of messages their results may have together when they begin.
+const MOST_NUMBERS: usize = 2 << 20;
 
 /// A search that is to be followed.
 #[derive(Debug)]
@@ -68,6 +74,11 @@ impl Contexts {
         self.0.iter().any(|context| context.whole)
     }
 
+    /// Whether some are told with the mailbox's name: see [`learn_name`].
+    pub(crate) fn has_names(&self) -> bool {
+        self.0.iter().any(|context| context.asked.mailbox.is_some())
+    }
+
     /// The answer to a tag that a context has already (§4.3).
     pub(crate) fn refused(&self, tag: &str) -> Option<Reply> {
         let used = self.0.iter().any(|context| context.asked.tag == tag);
@@ -90,19 +101,49 @@ impl Contexts {
         let criteria = asked.criteria.as_deref();
         let by_relevancy =
             criteria.is_some_and(|all| all.iter().any(|one| one.by == SortBy::Relevancy));
-        let is_full = self.0.len() >= MOST || criteria.is_some() && sorted >= MOST_SORTED;
-        if is_full {
-            return no_update(&asked.tag, "Too many searches are followed", out);
-        }
         if by_relevancy {
             return no_update(&asked.tag, "An order by relevancy is not followed", out);
         }
-        self.0.push(Context {
+        if self.0.len() >= MOST || criteria.is_some() && sorted >= MOST_SORTED {
+            return no_update(&asked.tag, "Too many searches are followed", out);
+        }
+        let context = Context {
             whole: is_whole(&asked.key),
             members: found.iter().copied().collect(),
             order: if criteria.is_some() { found.to_vec() } else { Vec::new() },
             asked,
-        });
+        };
+        let sum =
+            |of: fn(&Context) -> usize| self.0.iter().chain([&context]).map(of).sum::<usize>();
+        if sum(|one| one.asked.keys()) > MOST_KEYS || sum(Context::numbers) > MOST_NUMBERS {
+            return no_update(&context.asked.tag, "This is too much to be followed", out);
+        }
+        self.0.push(context);
+    }
+}
+
+impl Asked {
+    /// How many keys it has, as [`MOST_KEYS`] counts.
+    fn keys(&self) -> usize {
+        let fields = |item: &FetchItem| match item {
+            FetchItem::Section { section, .. } => match &section.text {
+                SectionText::HeaderFields(names) | SectionText::HeaderFieldsNot(names) => {
+                    names.len()
+                }
+                _ => 0,
+            },
+            _ => 0,
+        };
+        count(&self.key) + self.items.iter().map(fields).sum::<usize>()
+    }
+}
+
+fn count(key: &SearchKey) -> usize {
+    1 + match key {
+        SearchKey::And(keys) | SearchKey::Or(keys) => keys.iter().map(count).sum(),
+        SearchKey::Not(key) | SearchKey::Extended(ExtendedKey::Fuzzy(key)) => count(key),
+        SearchKey::Uid(SequenceSet::Ranges(ranges)) => ranges.len(),
+        _ => 0,
     }
 }
 
@@ -141,6 +182,11 @@ pub(crate) fn frozen(key: &SearchKey, view: &View) -> SearchKey {
 }
 
 impl Context {
+    /// How many numbers are kept, as [`MOST_NUMBERS`] counts.
+    fn numbers(&self) -> usize {
+        self.members.ranges().len() + self.order.len()
+    }
+
     fn put(&self, user: &User, uid_validity: u32, change: &ContextChange, out: &mut Vec<u8>) {
         let (ContextChange::Added(pairs) | ContextChange::Removed(pairs)) = change;
         if pairs.is_empty() {
@@ -226,6 +272,16 @@ impl Context {
         self.put(user, selected.uid_validity, &added, &mut wire.out);
         wire.relieve().await?;
         Ok(new)
+    }
+}
+
+/// Contexts of ESEARCH commands are told with the mailbox's name, which may be another one by now.
+pub(crate) async fn learn_name(user: &User, selected: &mut Selected) {
+    // If that cannot be read, the old name has to do: with it goes UIDVALIDITY.
+    let Ok(found) = user.mailbox().statuses(vec![selected.folder]).await else { return };
+    let Some((name, _)) = found.first() else { return };
+    for known in selected.contexts.0.iter_mut().filter_map(|one| one.asked.mailbox.as_mut()) {
+        known.clone_from(name);
     }
 }
 
@@ -336,5 +392,23 @@ mod tests {
         assert!(contexts.refused("a0").is_some() && contexts.refused("s0").is_none());
         assert_eq!(contexts.cancel(&["a0".to_owned(), "x".to_owned()]).status, Status::Bad);
         assert!(contexts.refused("a0").is_some());
+    }
+
+    #[test]
+    fn what_is_followed_does_not_fill_the_memory() {
+        let mut contexts = Contexts::default();
+        let many = |number: usize| Asked {
+            key: SearchKey::And(vec![key("UID 1,3,5"); MOST_KEYS / 8]),
+            ..asked(&format!("k{number}"), None)
+        };
+        let mut out = Vec::new();
+        (0..3).for_each(|number| contexts.open(many(number), &[], &mut out));
+        assert_eq!(contexts.0.len(), 1);
+        let text = String::from_utf8(std::mem::take(&mut out)).unwrap();
+        assert!(text.starts_with("* NO [NOUPDATE \"k1\"] This is too much"), "{text}");
+        contexts.open(asked("a", None), &(1..1000).collect::<Vec<u32>>(), &mut out);
+        let odd: Vec<u32> = (0..=MOST_NUMBERS as u32).map(|number| 2 * number + 1).collect();
+        contexts.open(asked("b", None), &odd, &mut out);
+        assert_eq!((contexts.0.len(), contexts.0[1].numbers()), (2, 1));
     }
 }

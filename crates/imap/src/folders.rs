@@ -4,17 +4,18 @@
 use letterlock_imap_wire::response::{namespace, status};
 use letterlock_imap_wire::{Code, Command, MailboxName, SpecialUse, StatusItem};
 use letterlock_mailbox::Status;
+use letterlock_mailbox::name::normalise;
 
 use crate::outcome::{Outcome, Reply, Stop};
 use crate::select::tell_name;
-use crate::session::{Dialect, User};
+use crate::session::User;
 use crate::wire::Wire;
 
 /// Runs one of the commands of this module.
 pub(crate) async fn run(user: &User, command: Command, wire: &mut Wire) -> Outcome {
     match command {
         Command::Create { mailbox, uses } => create(user, &mailbox, &uses, &mut wire.out).await,
-        Command::Rename { from, to } => rename(user, &from, &to).await,
+        Command::Rename { from, to } => rename(user, &from, &to, &mut wire.out).await,
         Command::Subscribe(name) => subscribe(user, &name, true).await,
         Command::Unsubscribe(name) => subscribe(user, &name, false).await,
         Command::Namespace => {
@@ -42,24 +43,36 @@ async fn create(
     };
     let name = user.mailbox_name(mailbox)?;
     let folder = user.mailbox().create(&name, special).await?;
-    // A trailing separator only says that others will follow (RFC 9051 §6.3.4).
-    let asked = name.strip_suffix('/').unwrap_or(&name);
-    if user.dialect() == Dialect::Rev2 && folder.name != asked {
-        tell_name(user, asked, &folder.name, out);
-    }
+    tell_name(user, &name, &folder.name, out).await;
     // RFC 8474 §4.1
     Ok(Reply::ok("Created").with(Code::MailboxId(folder.uid_validity)))
 }
 
 /// DELETE.
-pub(crate) async fn delete(user: &User, mailbox: &MailboxName) -> Outcome {
+pub(crate) async fn delete(user: &User, mailbox: &MailboxName, out: &mut Vec<u8>) -> Outcome {
     user.mailbox().delete(&user.mailbox_name(mailbox)?).await?;
+    tell_spelling(user, mailbox, out).await;
     Ok(Reply::ok("Deleted"))
 }
 
-async fn rename(user: &User, from: &MailboxName, to: &MailboxName) -> Outcome {
+/// After a command with this name: how the server writes it, if that is different (RFC 9051 §6.3.5, §6.3.12).
+pub(crate) async fn tell_spelling(user: &User, mailbox: &MailboxName, out: &mut Vec<u8>) {
+    if let Ok(asked) = user.mailbox_name(mailbox)
+        && let Ok(name) = normalise(&asked)
+    {
+        tell_name(user, &asked, &name, out).await;
+    }
+}
+
+async fn rename(user: &User, from: &MailboxName, to: &MailboxName, out: &mut Vec<u8>) -> Outcome {
     let (from, to) = (user.mailbox_name(from)?, user.mailbox_name(to)?);
     user.mailbox().rename(&from, &to).await?;
+    // RFC 9051 §6.3.6: if either was written differently, the new name goes with the old one as it was sent.
+    if let (Ok(old), Ok(new)) = (normalise(&from), normalise(&to))
+        && (old != from || new != to)
+    {
+        tell_name(user, &from, &new, out).await;
+    }
     Ok(Reply::ok("Renamed"))
 }
 

@@ -72,7 +72,11 @@ pub(crate) async fn list(user: &User, command: &ListCommand, wire: &mut Wire) ->
             response::my_rights(&mut wire.out, entry.name, user.form(), OWNER);
         }
         if let Some(entries) = query.returns.metadata.as_ref().filter(|_| entry.status) {
-            tell_listed(user, entry.name, entries, wire).await?;
+            let special_use = entry.attributes.iter().find_map(|attribute| match attribute {
+                ListAttribute::Use(special_use) => Some(*special_use),
+                _ => None,
+            });
+            tell_listed(user, (entry.name, special_use), entries, wire).await?;
         }
         wire.relieve().await?;
     }
@@ -159,22 +163,35 @@ fn entries<'a>(
                 || folder.is_some_and(|folder| folder.special_use.is_some()))
     };
     let matches = |name: &str| query.patterns.iter().any(|pattern| pattern_matches(pattern, name));
-    // RFC 9051 §6.3.9.1, RECURSIVEMATCH: names above something that is wanted and that no pattern reaches.
+    // RFC 9051 §7.3.1: a name that is no mailbox is listed if it was selected itself, or as a level that a `%` ends at. Who
+    // does not know `\NonExistent` takes it for a mailbox that cannot be opened.
+    let stands = |name: &str, folder: Option<&Folder>| {
+        !query.extended
+            || query.selection.subscribed
+            || folder.is_some_and(|folder| folder.id.is_some())
+            || query.patterns.iter().any(|one| one.ends_with('%') && pattern_matches(one, name))
+    };
+    let told = |name: &str, folder: Option<&Folder>| meets(name, folder) && stands(name, folder);
+    // RFC 9051 §6.3.9.1, RECURSIVEMATCH: names above something that is wanted. Those that are not wanted themselves are
+    // told only if no pattern reaches it (§6.3.9.6).
     let options = options(query.selection);
-    let above: BTreeSet<&str> = match query.selection.recursive_match {
+    let met: Vec<&str> = match query.selection.recursive_match {
         true => all
             .iter()
-            .filter(|(name, folder)| meets(name, **folder) && !matches(name))
-            .flat_map(|(name, _)| superiors(name))
+            .filter(|(name, folder)| meets(name, **folder))
+            .map(|(name, _)| *name)
             .collect(),
-        false => BTreeSet::new(),
+        false => Vec::new(),
     };
+    let parents: BTreeSet<&str> = met.iter().flat_map(|name| superiors(name)).collect();
+    let above: BTreeSet<&str> =
+        met.iter().filter(|name| !matches(name)).flat_map(|name| superiors(name)).collect();
     all.iter()
-        .filter(|(name, folder)| matches(name) && (meets(name, **folder) || above.contains(*name)))
+        .filter(|(name, folder)| matches(name) && (told(name, **folder) || above.contains(*name)))
         .map(|(name, folder)| Entry {
             name,
             attributes: attributes(query, *folder, is_subscribed(name, *folder)),
-            child_info: if above.contains(*name) { options } else { &[] },
+            child_info: if parents.contains(*name) { options } else { &[] },
             status: meets(name, *folder) && folder.is_some_and(|folder| folder.id.is_some()),
         })
         .collect()
@@ -238,7 +255,8 @@ fn subscribed_names<'a>(pattern: &str, subscriptions: &'a [String]) -> BTreeMap<
         if pattern_matches(pattern, name) {
             found.insert(name.as_str(), true);
         } else {
-            for above in superiors(name).filter(|above| pattern_matches(pattern, above)) {
+            let reached = |above: &&str| pattern.contains('%') && pattern_matches(pattern, above);
+            for above in superiors(name).filter(reached) {
                 found.entry(above).or_insert(false);
             }
         }
@@ -301,11 +319,13 @@ mod tests {
             entries[2].attributes[1..],
             [ListAttribute::HasNoChildren, ListAttribute::Use(SpecialUse::Sent)]
         );
-        let extended = Query { extended: true, ..pattern("Foo") };
+        let extended = Query { extended: true, ..pattern("Fo%") };
         assert_eq!(
             super::entries(&extended, &folders, &[])[0].attributes[0],
             ListAttribute::NonExistent
         );
+        let all = Query { extended: true, ..pattern("*") };
+        assert_eq!(names(&all, &folders, &[]).len(), 0, "these are no mailboxes");
     }
 
     #[test]
@@ -348,6 +368,10 @@ mod tests {
         // Where the pattern reaches the child itself, nothing is said of the one above.
         let query = Query { patterns: owned(&["*"]), ..query };
         assert_eq!(names(&query, &folders, &subscriptions), ["Fruit/Apple", "Tofu/Smoked"]);
+        // A name that is wanted itself tells of what is below it all the same.
+        folders[0].subscribed = true;
+        let found = entries(&query, &folders, &subscriptions);
+        assert_eq!((found[0].name, found[0].child_info), ("Fruit", &["SUBSCRIBED"][..]));
         // The same for children with a use.
         folders[3].special_use = Some(SpecialUse::Archive);
         let selection =
@@ -367,6 +391,9 @@ mod tests {
         assert_eq!(found("%"), [("INBOX", true), ("foo", false)]);
         assert_eq!(found("*"), [("INBOX", true), ("foo/bar", true), ("foo/baz", true)]);
         assert_eq!(found("foo/%"), [("foo/bar", true), ("foo/baz", true)]);
-        assert_eq!(found("foo"), [("foo", false)]);
+        assert!(
+            found("foo").is_empty(),
+            "it is not subscribed, and no wildcard stands for what is"
+        );
     }
 }

@@ -1,16 +1,21 @@
 //! GETMETADATA and SETMETADATA (RFC 5464): annotations of mailboxes and, under the empty name, of the account.
 //!
 //! A mailbox has one owner, so its `/shared` entries are as much the owner's as its `/private` ones. What is `/shared` of
-//! the server belongs to the administrator: nothing is there, and nothing can be put there.
+//! the server belongs to the administrator: nothing is there, and nothing can be put there. `/private/specialuse` tells the
+//! mailbox's use (RFC 6154 §4), which was given to it when it was made.
 
 use letterlock_imap_wire::command::account::{GetMetadata, MetadataDepth, SetMetadata};
 use letterlock_imap_wire::response::metadata;
 use letterlock_imap_wire::{Code, MailboxName};
-use letterlock_mailbox::{Annotation, MetadataError};
+use letterlock_mailbox::name::normalise;
+use letterlock_mailbox::{Annotation, MailboxError, MetadataError, SpecialUse};
 
 use crate::outcome::{Outcome, Reply, Stop};
 use crate::session::User;
 use crate::wire::Wire;
+
+/// The entry that is the mailbox's use.
+const SPECIAL_USE: &str = "/private/specialuse";
 
 /// What is told of an entry; `None` says that it has no value.
 type Told<'a> = (&'a str, Option<&'a [u8]>);
@@ -21,7 +26,11 @@ pub(crate) async fn get(user: &User, command: &GetMetadata, wire: &mut Wire) -> 
     if !command.entries.iter().all(|entry| is_known(entry)) {
         return Ok(Reply::bad("Entries begin with /private or /shared"));
     }
-    let all = user.mailbox().annotations(name.as_deref()).await?;
+    let mut all = user.mailbox().annotations(name.as_deref()).await?;
+    let asks = |entry: &String| reaches(entry, command.depth, SPECIAL_USE);
+    if let Some(name) = name.as_deref().filter(|_| command.entries.iter().any(asks)) {
+        tie(&mut all, use_of(user, name).await?);
+    }
     let (told, left_out) = choose(&all, &command.entries, command.depth, command.max_size);
     tell(user, name.as_deref().unwrap_or(""), &told, &mut wire.out);
     wire.relieve().await?;
@@ -38,14 +47,32 @@ fn tell(user: &User, name: &str, told: &[Told<'_>], out: &mut Vec<u8>) {
     }
 }
 
-/// A METADATA response for LIST (RFC 9590).
+/// The use of a mailbox.
+async fn use_of(user: &User, name: &str) -> Result<Option<SpecialUse>, MailboxError> {
+    let name = normalise(name)?;
+    let folders = user.mailbox().folders().await?;
+    let folder = folders.into_iter().find(|folder| folder.name == name);
+    Ok(folder.and_then(|folder| folder.special_use))
+}
+
+/// Puts the mailbox's use among its annotations.
+fn tie(all: &mut Vec<Annotation>, special_use: Option<SpecialUse>) {
+    all.retain(|one| !one.entry.eq_ignore_ascii_case(SPECIAL_USE));
+    all.extend(special_use.map(|one| Annotation {
+        entry: SPECIAL_USE.to_owned(),
+        value: one.as_str().as_bytes().to_vec(),
+    }));
+}
+
+/// A METADATA response for LIST (RFC 9590), of a mailbox and its use.
 pub(crate) async fn tell_listed(
     user: &User,
-    name: &str,
+    (name, special_use): (&str, Option<SpecialUse>),
     entries: &[String],
     wire: &mut Wire,
 ) -> Result<(), Stop> {
-    let all = user.mailbox().annotations(Some(name)).await?;
+    let mut all = user.mailbox().annotations(Some(name)).await?;
+    tie(&mut all, special_use);
     let (told, _) = choose(&all, entries, MetadataDepth::Zero, None);
     tell(user, name, &told, &mut wire.out);
     Ok(wire.relieve().await?)
@@ -110,6 +137,10 @@ pub(crate) async fn set(user: &User, command: SetMetadata) -> Outcome {
     for (entry, _) in &command.values {
         if !is_known(entry) || entry.matches('/').count() < 2 {
             return Ok(Reply::bad("Entries begin with /private/ or /shared/"));
+        }
+        if name.is_some() && entry.eq_ignore_ascii_case(SPECIAL_USE) {
+            let text = "A mailbox is given its use when it is made";
+            return Ok(Reply::no(text).with(Code::UseAttr));
         }
         let shared = entry.get(..7).is_some_and(|top| top.eq_ignore_ascii_case("/shared"));
         if name.is_none() && shared {

@@ -49,6 +49,7 @@ pub(crate) async fn search(
     // RFC 7377 §2.1: the same as `RETURN (ALL)`.
     let all = SearchReturn { all: true, ..SearchReturn::default() };
     let returns = search.returns.unwrap_or(all);
+    let mut opening = None;
     for folder in targets(user, &sources, open).await? {
         let own = selected.as_deref_mut().filter(|own| folder.id == Some(own.folder));
         let finding = one(user, own.as_deref(), &folder, &search, returns);
@@ -62,8 +63,7 @@ pub(crate) async fn search(
             }
             // RFC 7377 §2.2: UPDATE is about the selected mailbox only.
             if std::mem::take(&mut follows) {
-                let asked = followed(&search, &folder, own, tag);
-                own.contexts.open(asked, &uids, &mut wire.out);
+                opening = Some((followed(&search, &folder, own, tag), uids.clone()));
             }
         }
         // What was not found is not told of, mailbox by mailbox.
@@ -74,6 +74,10 @@ pub(crate) async fn search(
             esearch_in(&mut wire.out, tag, mailbox, &result);
             wire.relieve().await?;
         }
+    }
+    // A command that fails leaves nothing behind.
+    if let (Some((asked, uids)), Some(own)) = (opening, selected) {
+        own.contexts.open(asked, &uids, &mut wire.out);
     }
     if follows {
         no_update(tag, "The selected mailbox was not searched", &mut wire.out);

@@ -8,7 +8,7 @@ use letterlock_imap_wire::{Code, Command, MailboxName};
 use letterlock_mailbox::name::{INBOX, normalise};
 use letterlock_mailbox::{Changes, Folder, FolderId, MailboxError};
 
-use crate::notify::is_below;
+use crate::notify::{above, is_below};
 use crate::session::User;
 
 /// The mailboxes and the subscriptions at one moment.
@@ -88,15 +88,15 @@ pub(crate) fn affected(
         list.folders.iter().filter_map(id).collect()
     };
     let (old, new) = (ids(before), ids(after));
-    let renamed: Vec<(&str, &str)> = new
+    let renamed: HashMap<&str, &str> = new
         .iter()
         .filter_map(|(id, name)| Some((old.get(id)?.as_str(), name.as_str())))
         .filter(|(from, to)| from != to)
         .collect();
     for (from, to) in &renamed {
         // With a mailbox go those below it, without a word (§5.4).
-        let carried = renamed.iter().any(|(above, new)| {
-            is_below(from, above) && to.strip_prefix(new) == from.strip_prefix(above)
+        let carried = above(from).any(|above| {
+            renamed.get(above).is_some_and(|new| to.strip_prefix(new) == from.strip_prefix(above))
         });
         if !carried {
             let entry = all.entry((*to).to_owned()).or_default();

@@ -81,10 +81,10 @@ async fn listen(
 ) -> Result<Looked, Stop> {
     match std::mem::replace(&mut user.notify, Notify::Nothing) {
         Notify::Set(mut watch) => {
-            let before = std::mem::replace(&mut watch.wishes, wishes);
+            let before = watch.wish(wishes);
             let looked = watch.get_to_know(user, selected, status, wire).await;
             if looked != Ok(Looked::Told) {
-                watch.wishes = before;
+                watch.wish(before);
             }
             user.notify = Notify::Set(watch);
             looked

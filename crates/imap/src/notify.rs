@@ -8,6 +8,8 @@
 //! Several groups may name one mailbox, and their events unite (§6). A group with NONE ends that for its mailboxes: what
 //! groups after it say of them does not count.
 
+use std::collections::HashSet;
+
 use letterlock_imap_wire::command::notify::{EventGroup, Filter, NotifyEvent};
 use letterlock_imap_wire::{Code, FetchItem, MailboxName};
 use letterlock_mailbox::name::normalise;
@@ -16,6 +18,9 @@ use crate::outcome::Reply;
 use crate::select::Selected;
 use crate::session::User;
 use crate::watch::Watch;
+
+/// How many mailboxes may be named; more is an overflow (RFC 5465 §3.1), as it is for those that can be watched.
+const MOST_NAMES: usize = 5_000;
 
 /// How a session hears of events.
 pub(crate) enum Notify {
@@ -108,9 +113,9 @@ enum Scope {
     Personal,
     Subscribed,
     /// These and those below them; normalised.
-    Subtree(Vec<String>),
+    Subtree(HashSet<String>),
     /// These; normalised.
-    Named(Vec<String>),
+    Named(HashSet<String>),
 }
 
 impl Scope {
@@ -118,10 +123,17 @@ impl Scope {
         match self {
             Self::Personal => true,
             Self::Subscribed => subscribed,
-            Self::Subtree(roots) => roots.iter().any(|root| root == name || is_below(name, root)),
-            Self::Named(names) => names.iter().any(|one| one == name),
+            Self::Subtree(roots) => {
+                roots.contains(name) || above(name).any(|root| roots.contains(root))
+            }
+            Self::Named(names) => names.contains(name),
         }
     }
+}
+
+/// The names above a name, the next one first.
+pub(crate) fn above(name: &str) -> impl Iterator<Item = &str> {
+    name.rmatch_indices('/').map(|(at, _)| &name[..at])
 }
 
 /// Whether a name lies below another one.
@@ -157,6 +169,9 @@ impl Wishes {
         let is_known = |event: &NotifyEvent| event.name().is_some_and(|name| known.contains(&name));
         if !groups.iter().flat_map(|group| &group.events).all(is_known) {
             return Err(Reply::no("There is no such event here").with(Code::BadEvent(known)));
+        }
+        if names(groups) > MOST_NAMES {
+            return Err(Reply::no("Those are too many names").with(Code::NotificationOverflow));
         }
         let mut wishes = Self { selected: None, server_metadata: false, groups: Vec::new() };
         let mut has_selected = false;
@@ -200,6 +215,15 @@ impl Wishes {
         }
         all
     }
+}
+
+/// How many names stand in the groups.
+fn names(groups: &[EventGroup]) -> usize {
+    let names = groups.iter().map(|group| match &group.filter {
+        Filter::Subtree(names) | Filter::Mailboxes(names) => names.len(),
+        _ => 0,
+    });
+    names.sum()
 }
 
 /// The names of the events that can be wished for: without METADATA there are no annotations that could change.
@@ -257,7 +281,7 @@ fn scope_of(user: &User, filter: &Filter) -> Option<Scope> {
 }
 
 /// What no mailbox can be called is passed over, like what no mailbox is called (§3.1).
-fn normal(user: &User, names: &[MailboxName]) -> Vec<String> {
+fn normal(user: &User, names: &[MailboxName]) -> HashSet<String> {
     let name = |name: &MailboxName| normalise(&name.decode(user.form())?).ok();
     names.iter().filter_map(name).collect()
 }
@@ -309,7 +333,7 @@ mod tests {
     fn groups_unite_up_to_none() {
         let coming = Interest { messages: Messages::Coming, ..Interest::default() };
         let subscriptions = Interest { subscriptions: true, ..Interest::default() };
-        let named = |name: &str| Scope::Named(vec![name.to_owned()]);
+        let named = |name: &str| Scope::Named(HashSet::from([name.to_owned()]));
         // The example of §6.
         let both =
             wishes(vec![(named("INBOX"), Some(coming)), (Scope::Personal, Some(subscriptions))]);
@@ -323,14 +347,14 @@ mod tests {
 
     #[test]
     fn scopes_reach_what_they_name() {
-        let subtree = Scope::Subtree(vec!["a".to_owned(), "b/c".to_owned()]);
+        let subtree = Scope::Subtree(HashSet::from(["a".to_owned(), "b/c".to_owned()]));
         for (name, reached) in
             [("a", true), ("a/x/y", true), ("ab", false), ("b", false), ("b/c/d", true)]
         {
             assert_eq!(subtree.reaches(name, false), reached, "{name}");
         }
         // No wildcards (§6.6).
-        assert!(!Scope::Named(vec!["*".to_owned()]).reaches("a", true));
+        assert!(!Scope::Named(HashSet::from(["*".to_owned()])).reaches("a", true));
         assert!(Scope::Subscribed.reaches("a", true) && !Scope::Subscribed.reaches("a", false));
     }
 }

@@ -80,22 +80,54 @@ impl<'a> Ranks<'a> {
 
     async fn place(&mut self, order: &[u32], uid: u32) -> Result<Option<usize>, Stop> {
         let Some(own) = self.of(uid).await?.cloned() else { return Ok(None) };
-        let (mut low, mut high) = (0, order.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let criteria = self.criteria;
-            let other = order[middle];
-            let is_before = match self.of(other).await? {
-                Some(keys) => compare(criteria, keys, &own).then(other.cmp(&uid)).is_lt(),
-                // It went: the client will hear of that, and on which side of it the new one stands is all the same.
-                None => true,
-            };
-            match is_before {
-                true => low = middle + 1,
-                false => high = middle,
-            }
+        let mut place = Place::among(order.len());
+        while let Some(at) = place.question() {
+            let (criteria, other) = (self.criteria, order[at]);
+            let keys = self.of(other).await?;
+            place.learn(
+                keys.map(|keys| compare(criteria, keys, &own).then(other.cmp(&uid)).is_lt()),
+            );
         }
-        Ok(Some(low))
+        Ok(Some(place.low))
+    }
+}
+
+/// The search for a place by halves, among messages of which some may be gone: they stay in the order until the client has
+/// heard of it, but what they were sorted by is not known any more.
+#[derive(Debug)]
+struct Place {
+    low: usize,
+    high: usize,
+    /// Which message decides next: the middle one, or the next one before it that is there.
+    asked: usize,
+}
+
+impl Place {
+    fn among(count: usize) -> Self {
+        Self { low: 0, high: count, asked: count / 2 }
+    }
+
+    /// The message to be compared with; `None` when [`Self::low`] is the place.
+    fn question(&self) -> Option<usize> {
+        (self.low < self.high).then_some(self.asked)
+    }
+
+    fn middle(&self) -> usize {
+        self.low + (self.high - self.low) / 2
+    }
+
+    /// Whether that message stands before; `None` if it is gone.
+    fn learn(&mut self, is_before: Option<bool>) {
+        match is_before {
+            None if self.asked > self.low => {
+                self.asked -= 1;
+                return;
+            }
+            Some(false) => self.high = self.asked,
+            // Up to the middle there is nothing before which it could stand.
+            Some(true) | None => self.low = self.middle() + 1,
+        }
+        self.asked = self.middle();
     }
 }
 
@@ -109,5 +141,32 @@ mod tests {
         let gone: NumberSet = [9, 7, 5].into_iter().collect();
         assert_eq!(take_out(&mut order, &gone), [(2, 7), (0, 9)]);
         assert_eq!(order, [2, 4]);
+    }
+
+    /// The place of a number among others, of which `None` is gone.
+    fn place(order: &[Option<u32>], number: u32) -> usize {
+        let mut place = Place::among(order.len());
+        while let Some(at) = place.question() {
+            place.learn(order[at].map(|other| other < number));
+        }
+        place.low
+    }
+
+    #[test]
+    fn a_message_that_is_gone_misleads_nobody() {
+        assert_eq!(place(&[Some(3), None, Some(7)], 1), 0);
+        assert_eq!(place(&[Some(3), None, None, Some(7)], 9), 4);
+        assert_eq!(place(&[None, None], 9), 2);
+        assert_eq!(place(&[], 9), 0);
+        // Whatever is gone, those that are there are on the right side.
+        for gone in 0u32..1 << 7 {
+            let there = |at: u32| (gone >> at & 1 == 0).then_some(2 * at + 1);
+            let order: Vec<Option<u32>> = (0..7).map(there).collect();
+            for number in 0..8 {
+                let (before, behind) = order.split_at(place(&order, 2 * number));
+                assert!(before.iter().flatten().all(|other| *other < 2 * number), "{order:?}");
+                assert!(behind.iter().flatten().all(|other| *other > 2 * number), "{order:?}");
+            }
+        }
     }
 }

@@ -5,11 +5,11 @@ use letterlock_imap_wire::sequence::NumberSet;
 use letterlock_mailbox::{Changes, FlagRow, MailboxError};
 
 use crate::arrival;
-use crate::context::{self, leave};
+use crate::context::{self, learn_name, leave};
 use crate::flags;
 use crate::notify::Hearing;
 use crate::outcome::{Ended, Stop};
-use crate::select::Selected;
+use crate::select::{Selected, takes_recent};
 use crate::session::{Dialect, Naming, Resync, User};
 use crate::view::{News, Removals};
 use crate::wire::Wire;
@@ -95,6 +95,9 @@ async fn take_over(
     wire: &mut Wire,
 ) -> Result<(), Ended> {
     let follows = !selected.contexts.is_empty();
+    if selected.contexts.has_names() {
+        Box::pin(learn_name(user, selected)).await;
+    }
     let (mut arrived, mut touched) = (NumberSet::new(), NumberSet::new());
     if follows || !hearing.items.is_empty() {
         let last = selected.view.last_uid();
@@ -180,17 +183,18 @@ async fn tell(
     if user.dialect() == Dialect::Rev1 && (news.exists.is_some() || !news.expunged.is_empty()) {
         recent(&mut wire.out, selected.view.recent());
     }
+    // RFC 9051 §7.5.2: in IMAP4rev2, what was not asked for has the UID with it.
+    let uids = uids || hearing.uid || user.dialect() == Dialect::Rev2;
     for (number, row) in news.flags.iter().filter(|_| hearing.flags) {
-        tell_flags(user, selected, *number, row, uids || hearing.uid, &mut wire.out);
+        tell_flags(user, selected, *number, row, uids, &mut wire.out);
         wire.relieve().await?;
     }
     Ok(())
 }
 
-/// The first session that hears of a message has it as `\Recent`, the others do not (RFC 3501 §2.3.2). Only clients of
-/// IMAP4rev1 know what that is, and EXAMINE takes nothing away from others.
+/// The first session that hears of a message has it as `\Recent`, the others do not (RFC 3501 §2.3.2).
 async fn take_recent(user: &User, selected: &mut Selected) -> Result<(), Ended> {
-    if user.dialect() == Dialect::Rev2 || selected.is_read_only() {
+    if !takes_recent(user.dialect(), selected.mode) {
         return Ok(());
     }
     match user.mailbox().take_recent(selected.folder).await {

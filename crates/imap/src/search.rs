@@ -66,42 +66,42 @@ pub(crate) async fn search(
         false => None,
     };
     let found = found.uids;
-    let numbers: Vec<u32> = match command.uid {
-        true => found.clone(),
-        false => found.iter().filter_map(|uid| selected.view.number_of(*uid)).collect(),
-    };
-    let out = &mut wire.out;
-    match (command.returns, user.dialect()) {
-        (None, Dialect::Rev1) => response::search(out, numbers, highest),
-        (None, Dialect::Rev2) => {
-            esearch(
-                out,
-                tag,
-                command.uid,
-                &result(
-                    &numbers,
-                    SearchReturn { all: true, ..SearchReturn::default() },
-                    highest,
-                    set,
-                ),
-            );
-        }
-        (Some(returns), _) => {
-            if returns.save {
-                selected.view.save(kept(&found, returns));
-            }
-            if tells(returns) {
-                let relevancy = scores(exact.as_ref(), &found, returns);
-                let result = Esearch { relevancy, ..result(&numbers, returns, highest, set) };
-                esearch(out, tag, command.uid, &result);
-            }
-        }
-    }
+    let question = (tag, command.uid, command.returns);
+    let about = (highest, exact.as_ref());
+    tell(user.dialect(), &mut selected.view, question, &found, about, &mut wire.out);
     if let Some(asked) = asked {
         selected.contexts.open(asked, &found, &mut wire.out);
     }
     wire.relieve().await?;
     Ok(Reply::ok("Searched"))
+}
+
+/// Tells what was found, in the words that were asked for, and keeps it as `$` if it is to be kept.
+fn tell(
+    dialect: Dialect,
+    view: &mut View,
+    (tag, uid, returns): (&str, bool, Option<SearchReturn>),
+    found: &[u32],
+    (highest, exact): (Option<u64>, Option<&NumberSet>),
+    out: &mut Vec<u8>,
+) {
+    let numbers: Vec<u32> = match uid {
+        true => found.to_vec(),
+        false => found.iter().filter_map(|uid| view.number_of(*uid)).collect(),
+    };
+    let returns = match (returns, dialect) {
+        (None, Dialect::Rev1) => return response::search(out, numbers, highest),
+        (None, Dialect::Rev2) => SearchReturn { all: true, ..SearchReturn::default() },
+        (Some(returns), _) => returns,
+    };
+    if returns.save {
+        view.save(kept(found, returns));
+    }
+    if tells(returns) {
+        let relevancy = scores(exact, found, returns);
+        let result = Esearch { relevancy, ..result(&numbers, returns, highest, set) };
+        esearch(out, tag, uid, &result);
+    }
 }
 
 /// A search, and which of its hits fit exactly if scores are wanted.

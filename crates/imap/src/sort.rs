@@ -57,9 +57,16 @@ pub(crate) async fn sort(
     if let Some(reply) = needs_fuzzy(scored, &command.program) {
         return Ok(reply);
     }
-    let finding = find_scored(user, selected.folder, &selected.view, command.program, scored);
-    let (found, exact) = match wire.during(tag, PROGRESS, finding).await? {
-        Ok(found) => found,
+    let (program, criteria) = (command.program, command.criteria);
+    let working = async {
+        let (folder, view) = (selected.folder, &selected.view);
+        let (found, exact) = find_scored(user, folder, view, program, scored).await?;
+        let hits = exact.clone().unwrap_or_default();
+        let order = ordered(user, selected, criteria, hits, &found.uids).await?;
+        Ok::<_, Stop>((found, exact, order))
+    };
+    let (found, exact, order) = match wire.during(tag, PROGRESS, working).await? {
+        Ok(sorted) => sorted,
         Err(stop) => {
             if command.returns.is_some_and(|returns| returns.save) {
                 selected.view.save(NumberSet::new());
@@ -67,9 +74,6 @@ pub(crate) async fn sort(
             return Err(stop);
         }
     };
-    let hits = exact.clone().unwrap_or_default();
-    let sorting = ordered(user, selected, command.criteria, hits, &found.uids);
-    let order = wire.during(tag, PROGRESS, sorting).await??;
     let highest = match modseq_asked && !order.is_empty() {
         true => {
             highest_of(user, selected.folder, &order, command.returns, found.highest_modseq).await?

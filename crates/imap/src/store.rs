@@ -3,7 +3,7 @@
 use letterlock_imap_wire::Code;
 use letterlock_imap_wire::command::{StoreAction, StoreCommand};
 use letterlock_imap_wire::sequence::NumberSet;
-use letterlock_mailbox::{Columns, FlagChange, FlagOperation, FlagRow, ModSeq};
+use letterlock_mailbox::{Columns, FlagChange, FlagOperation, FlagRow, MailboxError, ModSeq};
 
 use crate::fetch::no_such_number;
 use crate::flags;
@@ -43,13 +43,19 @@ pub(crate) async fn store(
     let (wanted, mut changed, mut modified) = (!batches.is_empty(), false, Vec::new());
     for batch in batches {
         let change = FlagChange { operation, flags: flags.clone() };
-        let outcome =
-            user.mailbox().store(selected.folder, &batch, change, unchanged_since).await?;
+        let stored = user.mailbox().store(selected.folder, &batch, change, unchanged_since).await;
+        if let Err(MailboxError::Limit(_)) = stored {
+            selected.tell_full(&mut wire.out);
+        }
+        let outcome = stored?;
         modified.extend(outcome.modified);
         for (row, before) in outcome.changed.into_iter().zip(outcome.before) {
             changed = true;
             if command.silent {
                 selected.view.made_silently(&row, before);
+                let named =
+                    |one: &&String| flags.keywords.iter().any(|own| own.eq_ignore_ascii_case(one));
+                selected.note(row.flags.keywords.iter().filter(named), &mut wire.out);
             } else {
                 selected.view.made(&row);
             }

@@ -60,6 +60,8 @@ pub(crate) struct Watch {
     /// Up to which count of the pulse the client was told.
     at: u64,
     list: List,
+    /// The mailboxes that are to be watched for their messages when they are not selected: what the wishes say of the list.
+    wanted: BTreeMap<FolderId, Messages>,
     /// Of each mailbox that is watched for its messages.
     known: HashMap<FolderId, Figures>,
     /// Mailboxes that were selected until now.
@@ -67,13 +69,30 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch, or goes on with other wishes.
+    /// Begins to watch.
     pub(crate) async fn begin(user: &User, wishes: Wishes) -> Result<Self, Stop> {
         let pulse = user.mailbox().pulse();
         // What happens from here on is told; what the list shows of it already is not told twice.
         let at = *pulse.borrow();
         let list = List::read(user).await?;
-        Ok(Self { wishes, pulse, at, list, known: HashMap::new(), left: Vec::new() })
+        let (wanted, known) = (BTreeMap::new(), HashMap::new());
+        let mut watch = Self { wishes, pulse, at, list, wanted, known, left: Vec::new() };
+        watch.survey();
+        Ok(watch)
+    }
+
+    /// Goes on with other wishes; answers what was wished until now.
+    pub(crate) fn wish(&mut self, wishes: Wishes) -> Wishes {
+        let before = std::mem::replace(&mut self.wishes, wishes);
+        self.survey();
+        before
+    }
+
+    /// Wishes and list are compared when one of them changes, not whenever anything happens.
+    fn survey(&mut self) {
+        let folders = self.list.folders.iter().filter_map(|folder| Some((folder.id?, folder)));
+        let wished = folders.map(|(id, folder)| (id, self.interest(&folder.name).messages));
+        self.wanted = wished.filter(|(_, messages)| *messages > Messages::None).collect();
     }
 
     /// Gets to know the mailboxes that are watched for their messages and are not known yet; with `status`, tells how all
@@ -89,7 +108,6 @@ impl Watch {
         if watched.len() > MOST {
             return Ok(Looked::Overflow);
         }
-        self.known.retain(|folder, _| watched.contains_key(folder));
         let wanted: Vec<FolderId> =
             watched.keys().filter(|id| status || !self.known.contains_key(id)).copied().collect();
         for batch in wanted.chunks(BATCH) {
@@ -102,18 +120,15 @@ impl Watch {
                 }
             }
         }
+        // Not before: if one cannot be read, all stays as it was.
+        self.known.retain(|folder, _| watched.contains_key(folder));
         Ok(Looked::Told)
     }
 
     /// The mailboxes that are watched for their messages: not the selected one.
     fn watched(&self, selected: Option<FolderId>) -> BTreeMap<FolderId, Messages> {
-        let folders = self.list.folders.iter().filter_map(|folder| Some((folder.id?, folder)));
-        let others = folders.filter(|(id, _)| Some(*id) != selected);
-        let wished = others.map(|(id, folder)| {
-            let subscribed = self.list.is_subscribed(&folder.name);
-            (id, self.wishes.interest(&folder.name, subscribed).messages)
-        });
-        wished.filter(|(_, messages)| *messages > Messages::None).collect()
+        let others = self.wanted.iter().filter(|(id, _)| Some(**id) != selected);
+        others.map(|(id, messages)| (*id, *messages)).collect()
     }
 
     fn interest(&self, name: &str) -> Interest {
@@ -154,9 +169,10 @@ impl Watch {
             return Ok(Looked::Told);
         }
         let mut moved = happened.moved;
-        moved.append(&mut self.left);
+        moved.extend(&self.left);
         if happened.listed {
             let before = std::mem::replace(&mut self.list, List::read(user).await?);
+            self.survey();
             let inbox_to = incidents.iter().filter_map(|incident| match incident {
                 Incident::InboxRenamed { to } => Some(to.clone()),
                 Incident::Annotated { .. } => None,
@@ -167,6 +183,7 @@ impl Watch {
             return Ok(Looked::Overflow);
         }
         self.tell_annotations(user, incidents, own, wire).await?;
+        self.left.clear();
         self.at = happened.to;
         Ok(Looked::Told)
     }

@@ -3,7 +3,7 @@
 use letterlock_admin::QueueRow;
 
 use crate::Failure;
-use crate::render::{Style, print, queue_table};
+use crate::render::{Style, print, print_some, queue_table};
 
 /// What of it was printed.
 pub(crate) struct Listing {
@@ -16,14 +16,14 @@ impl Listing {
         Self { style, rows: 0 }
     }
 
-    /// Prints some more rows.
-    pub(crate) fn page(&mut self, rows: &[QueueRow]) -> Result<(), Failure> {
+    /// Prints some more rows; whether anybody wants to see what follows.
+    pub(crate) fn page(&mut self, rows: &[QueueRow]) -> Result<bool, Failure> {
         let text = match self.style.is_json() {
             true => self.json(rows)?,
             false => self.table(rows),
         };
         self.rows += rows.len();
-        print(&text)
+        print_some(&text)
     }
 
     /// Prints what closes it.

@@ -9,16 +9,21 @@ use crate::cli::Format;
 
 /// Writes to standard output.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_some(text).map(drop)
+}
+
+/// Writes a part of something longer; whether anybody still reads.
+pub(crate) fn print_some(text: &str) -> Result<bool, Failure> {
     put(&mut io::stdout().lock(), text)
 }
 
 /// Whoever reads may have seen enough, as in `… | head`: that is no failure.
-fn put(out: &mut impl Write, text: &str) -> Result<(), Failure> {
+fn put(out: &mut impl Write, text: &str) -> Result<bool, Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(anyhow::Error::from(error).context("cannot write to standard output").into())
         }
-        _ => Ok(()),
+        written => Ok(written.is_ok()),
     }
 }
 
@@ -322,7 +327,8 @@ mod tests {
                 Ok(())
             }
         }
-        assert!(put(&mut Gone(io::ErrorKind::BrokenPipe), "x").is_ok());
+        assert!(matches!(put(&mut Gone(io::ErrorKind::BrokenPipe), "x"), Ok(false)));
+        assert!(matches!(put(&mut Vec::new(), "x"), Ok(true)));
         assert!(put(&mut Gone(io::ErrorKind::StorageFull), "x").is_err());
     }
 

@@ -168,6 +168,7 @@ fn background(tasks: &mut JoinSet<()>, stores: &Stores) {
     tasks.spawn(every(HOUSEKEEPING, async move || {
         let now = Instant::now();
         guard.evict(now);
+        letterlock_sender_auth::forget_idle_keys(now);
         mailboxes.tick(now).await;
     }));
     let (mailboxes, directory) = (stores.mailboxes.clone(), stores.directory.clone());

@@ -150,17 +150,11 @@ impl Prepared {
                 insert_row(tx, -1, size, header_length, &hash, email, &Description::default())
             })
             .await?;
-        let step = CHUNK * CHUNKS_PER_JOB;
-        for start in (0..rest.len()).step_by(step) {
-            let part = rest.slice(start..rest.len().min(start + step));
-            let pieces = tokio::task::spawn_blocking(move || {
-                part.chunks(CHUNK).map(pack).collect::<Vec<_>>()
-            })
-            .await
-            .map_err(|_| MailboxError::Locked)?;
-            let first = start / CHUNK;
-            db.write::<_, MailboxError>(move |tx| add_pieces(tx, id, email, first, &pieces))
-                .await?;
+        if let Err(error) = upload_pieces(db, id, email, rest).await {
+            // Where the disk is full, each further try would leave its part. Not marked is not lost: the next open does.
+            let given_up = db.write::<_, MailboxError>(move |tx| give_up(tx, id, email)).await;
+            tracing::debug!(done = given_up.is_ok(), "an upload broke off");
+            return Err(error);
         }
         self.content = Content::Uploaded(id);
         Ok(self)
@@ -223,15 +217,32 @@ impl Prepared {
     /// Marks an upload that found no use as garbage.
     pub(crate) async fn abandon(&self, db: &Database) {
         if let Content::Uploaded(id) = self.content {
-            let marked = db
-                .write::<_, MailboxError>(move |tx| {
-                    Ok(tx.execute("UPDATE bodies SET refs = 0 WHERE id = ?1 AND refs = -1", [id])?)
-                })
-                .await;
+            let email = self.email;
+            let marked = db.write::<_, MailboxError>(move |tx| give_up(tx, id, email)).await;
             // Not marked is not lost: the next open takes incomplete bodies away.
             tracing::debug!(done = marked.is_ok(), "upload abandoned");
         }
     }
+}
+
+/// Packs and writes what follows a header.
+async fn upload_pieces(
+    db: &Database,
+    body: i64,
+    email: EmailId,
+    rest: Bytes,
+) -> Result<(), MailboxError> {
+    let step = CHUNK * CHUNKS_PER_JOB;
+    for start in (0..rest.len()).step_by(step) {
+        let part = rest.slice(start..rest.len().min(start + step));
+        let pieces =
+            tokio::task::spawn_blocking(move || part.chunks(CHUNK).map(pack).collect::<Vec<_>>())
+                .await
+                .map_err(|_| MailboxError::Locked)?;
+        let first = start / CHUNK;
+        db.write::<_, MailboxError>(move |tx| add_pieces(tx, body, email, first, &pieces)).await?;
+    }
+    Ok(())
 }
 
 /// An id that no other message has.
@@ -324,7 +335,9 @@ pub(crate) fn share(conn: &Connection, body: i64) -> Result<(), MailboxError> {
 pub(crate) fn release(work: &Work<'_>, body: i64, messages: i64) -> Result<bool, MailboxError> {
     let conn = work.tx;
     let left: Option<(i64, i64)> = conn
-        .prepare_cached("UPDATE bodies SET refs = refs - ?2 WHERE id = ?1 RETURNING refs, size")?
+        .prepare_cached(
+            "UPDATE bodies SET refs = max(refs - ?2, 0) WHERE id = ?1 RETURNING refs, size",
+        )?
         .query_row([body, messages], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     match left {

@@ -162,6 +162,9 @@ impl Feed {
     /// Tells those who watch a folder that it is gone.
     pub(crate) fn gone(&self, folder: FolderId) {
         self.folders().remove(&folder);
+        // Nobody asks what became of its messages, and no other folder will have its number.
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.moved.remove(&folder);
     }
 
     /// The account is locked: all channels of folders close.
@@ -232,5 +235,16 @@ mod tests {
         feed.incident(annotated("a"));
         let happened = feed.happened(0);
         assert!(happened.moved.is_empty() && happened.to == 0);
+    }
+
+    #[test]
+    fn folders_that_are_gone_do_not_fill_the_memory() {
+        let feed = Feed::default();
+        let _pulse = feed.pulse();
+        for number in 0..1000 {
+            feed.moved(moved(number));
+            feed.gone(FolderId(number));
+        }
+        assert_eq!(feed.recent.lock().unwrap().moved.len(), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use letterlock_vault::{AccountId, Pool, VaultError};
+use letterlock_vault::{AccountId, OpenMode, Pool, Storage, VaultError};
 use tokio::task::spawn_blocking;
 
 use crate::error::MailboxError;
@@ -72,16 +72,25 @@ pub(crate) async fn publish(
 ) -> Result<(), MailboxError> {
     let (storage, accounts) = (Arc::clone(pool.storage()), data_dir.join("accounts"));
     blocking(move || {
-        // Its content is in the main file since the close.
-        let log = log_of(&draft);
-        if storage.exists(&log)? {
-            storage.delete(&log)?;
-        }
+        forget_log(storage.as_ref(), &draft)?;
         storage.rename(&draft, &path)?;
         storage.sync_dir(&path)?;
         sync_dir(&accounts)
     })
     .await
+}
+
+/// Removes the log of a draft, whose content is in the main file since the close. Where there was no room for that, or
+/// the disk refused, closing does not fail, and the log has it still: such a draft is of no use.
+fn forget_log(storage: &dyn Storage, draft: &Path) -> io::Result<()> {
+    let log = log_of(draft);
+    if !storage.exists(&log)? {
+        return Ok(());
+    }
+    if !storage.open(&log, OpenMode::Existing)?.is_empty()? {
+        return Err(io::Error::other("a new mailbox file was not written to its end"));
+    }
+    storage.delete(&log)
 }
 
 /// A missing file must not be made anew by opening it.
@@ -98,8 +107,48 @@ async fn exists(pool: &Pool, path: PathBuf) -> Result<bool, MailboxError> {
     blocking(move || storage.exists(&path)).await
 }
 
-/// Puts a draft, closed and synced, in the place of a damaged file, which gets `.damaged` at the end of its name, and
-/// its log too. A crash in between leaves one of the two in place, or the damaged one under its new name.
+/// So many damaged files of an account are kept; then somebody has to look at them first.
+const DAMAGED: u32 = 10;
+
+/// Where a damaged file is kept: those of later times have a number.
+fn damaged_file(path: &Path, number: u32) -> PathBuf {
+    match number {
+        0 => path.with_extension("db.damaged"),
+        number => path.with_extension(format!("db.damaged{number}")),
+    }
+}
+
+/// The number of the latest damaged file that is kept.
+fn latest_damaged(storage: &dyn Storage, path: &Path) -> io::Result<Option<u32>> {
+    for number in (0..DAMAGED).rev() {
+        if storage.exists(&damaged_file(path, number))? {
+            return Ok(Some(number));
+        }
+    }
+    Ok(None)
+}
+
+/// Where the next damaged file can be kept. None of those that are there is overwritten: the first may have more of the
+/// mail than the others.
+fn next_damaged(storage: &dyn Storage, path: &Path) -> io::Result<Option<PathBuf>> {
+    let number = latest_damaged(storage, path)?.map_or(0, |number| number + 1);
+    Ok((number < DAMAGED).then(|| damaged_file(path, number)))
+}
+
+/// Before a damaged file is written anew: there has to be a place for it.
+pub(crate) async fn check_place_of_damaged(pool: &Pool, path: &Path) -> Result<(), MailboxError> {
+    let (storage, path) = (Arc::clone(pool.storage()), path.to_owned());
+    if blocking(move || next_damaged(storage.as_ref(), &path)).await?.is_some() {
+        Ok(())
+    } else {
+        Err(MailboxError::damaged(
+            "it was written anew too often; remove the damaged files beside it",
+        ))
+    }
+}
+
+/// Puts a draft, closed and synced, in the place of a damaged file, which is kept under a name of its own, with its log.
+/// After a crash in between [`put_back_damaged`] has both where they were: so the log goes second, and comes back first.
 pub(crate) async fn replace_damaged(
     pool: &Pool,
     draft: PathBuf,
@@ -107,11 +156,18 @@ pub(crate) async fn replace_damaged(
 ) -> Result<(), MailboxError> {
     let storage = Arc::clone(pool.storage());
     blocking(move || {
-        let aside = path.with_extension("db.damaged");
-        for (from, to) in [(log_of(&path), log_of(&aside)), (path.clone(), aside.clone())] {
-            if storage.exists(&from)? {
-                storage.rename(&from, &to)?;
-            }
+        forget_log(storage.as_ref(), &draft)?;
+        let aside = next_damaged(storage.as_ref(), &path)?
+            .ok_or_else(|| io::Error::other("too many damaged files beside the mailbox"))?;
+        // The log of a damaged file that somebody removed.
+        if storage.exists(&log_of(&aside))? {
+            storage.delete(&log_of(&aside))?;
+        }
+        storage.rename(&path, &aside)?;
+        storage.sync_dir(&path)?;
+        if storage.exists(&log_of(&path))? {
+            storage.rename(&log_of(&path), &log_of(&aside))?;
+            storage.sync_dir(&path)?;
         }
         storage.rename(&draft, &path)?;
         storage.sync_dir(&path)
@@ -123,15 +179,16 @@ pub(crate) async fn replace_damaged(
 pub(crate) async fn put_back_damaged(pool: &Pool, path: PathBuf) -> Result<(), MailboxError> {
     let storage = Arc::clone(pool.storage());
     blocking(move || {
-        let aside = path.with_extension("db.damaged");
-        if storage.exists(&path)? || !storage.exists(&aside)? {
+        if storage.exists(&path)? {
             return Ok(());
         }
-        storage.rename(&aside, &path)?;
-        let log = log_of(&aside);
-        if storage.exists(&log)? {
-            storage.rename(&log, &log_of(&path))?;
+        let Some(number) = latest_damaged(storage.as_ref(), &path)? else { return Ok(()) };
+        let aside = damaged_file(&path, number);
+        if storage.exists(&log_of(&aside))? {
+            storage.rename(&log_of(&aside), &log_of(&path))?;
+            storage.sync_dir(&path)?;
         }
+        storage.rename(&aside, &path)?;
         storage.sync_dir(&path)
     })
     .await

@@ -50,11 +50,15 @@ impl Handle {
                     internal_date: delivery.internal_date,
                 });
             }
-            let ready = Arc::new(make_ready(&live, new).await?);
+            let ready = make_ready(&live, new).await.inspect_err(|_| this.sweep_soon())?;
+            let ready = Arc::new(ready);
             let (messages, saved) = (Arc::clone(&ready), Timestamp::now().as_second());
             let result = live.loose(move |work| file(work, &keys, &messages, saved)).await;
             let all_new = result.as_ref().is_ok_and(|(filed, _)| !filed.contains(&Filed::Already));
             finish_uploads(&live, &ready, all_new).await;
+            if !all_new {
+                this.sweep_soon();
+            }
             let (filed, moved) = result?;
             this.index_soon(filed.len() as u64);
             this.tell(moved);

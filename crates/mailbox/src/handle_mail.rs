@@ -119,7 +119,8 @@ impl Handle {
             })
             .await?;
             let _bulk = (size >= BULK_OCTETS || new.len() > SLICE).then(|| live.db.bulk());
-            let ready = Arc::new(make_ready(&live, new).await?);
+            let ready = make_ready(&live, new).await.inspect_err(|_| this.sweep_soon())?;
+            let ready = Arc::new(ready);
             let (messages, saved) = (Arc::clone(&ready), Timestamp::now().as_second());
             let result = live
                 .durable(move |work| {
@@ -130,6 +131,9 @@ impl Handle {
                 })
                 .await;
             finish_uploads(&live, &ready, result.is_ok()).await;
+            if result.is_err() {
+                this.sweep_soon();
+            }
             let (folder, uids) = result?;
             this.index_soon(uids.len() as u64);
             this.tell([change_jobs::Moved { folder: folder.folder_id(), modseq: folder.modseq() }]);

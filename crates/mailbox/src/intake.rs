@@ -48,6 +48,8 @@ struct State {
     announced: Usage,
     /// What goes for it.
     leaving: Option<(FolderId, u32)>,
+    /// What else there was when that was first asked for.
+    held: Option<Usage>,
     /// Octets in memory: of complete messages that are not in the file, and of what is told of all of them.
     waiting: usize,
     described: usize,
@@ -90,6 +92,7 @@ impl Handle {
             ready: Vec::new(),
             announced: Usage::default(),
             leaving: None,
+            held: None,
             waiting: 0,
             described: 0,
             claim: Claim { handle: self.clone(), bodies: Vec::new() },
@@ -157,7 +160,18 @@ impl Intake {
     /// # Errors
     /// As [`Intake::push`].
     pub async fn end(&mut self) -> Result<u64, MailboxError> {
-        self.step(Step::End).await?;
+        let Some(mut state) = self.state.take() else { return Err(MailboxError::Locked) };
+        if state.is_uploading() {
+            self.state = Some(state);
+            self.step(Step::Complete).await?;
+        } else {
+            // Nothing is written, so nothing has to be claimed by a task.
+            state.keep().await?;
+            self.state = Some(state);
+        }
+        if self.state()?.is_full() {
+            self.step(Step::PutAside).await?;
+        }
         Ok(self.state()?.ready.last().map_or(0, |ready| ready.prepared.size))
     }
 
@@ -183,7 +197,8 @@ impl Intake {
             .run(move |live, _| async move {
                 match step {
                     Step::Write => state.write(&live, false).await?,
-                    Step::End => state.end(&live).await?,
+                    Step::Complete => state.complete(&live).await?,
+                    Step::PutAside => state.put_aside(&live).await?,
                 }
                 Ok(state)
             })
@@ -197,14 +212,37 @@ impl Intake {
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Write,
-    End,
+    Complete,
+    PutAside,
 }
 
 impl State {
-    async fn check_quota(&self) -> Result<(), MailboxError> {
-        let (quota, added, leaving) = (self.handle.quota(), self.announced, self.leaving);
-        let live = self.handle.live()?;
-        live.read(move |conn, _| quota.check_instead(conn, added, leaving)).await
+    /// Asks storage once; the transaction at the end judges again.
+    async fn check_quota(&mut self) -> Result<(), MailboxError> {
+        let quota = self.handle.quota();
+        if !quota.limits() {
+            return Ok(());
+        }
+        let held = match self.held {
+            Some(held) => held,
+            None => {
+                let leaving = self.leaving;
+                self.handle.live()?.read(move |conn, _| Usage::without(conn, leaving)).await?
+            }
+        };
+        self.held = Some(held);
+        if quota.holds(held.plus(self.announced)) { Ok(()) } else { Err(MailboxError::OverQuota) }
+    }
+
+    fn is_uploading(&self) -> bool {
+        self.coming.as_ref().is_some_and(|coming| coming.upload.is_some())
+    }
+
+    /// Whether what waits in memory is to be written.
+    fn is_full(&self) -> bool {
+        let waiting =
+            self.ready.iter().rev().take_while(|ready| ready.prepared.uploaded().is_none());
+        self.waiting > WAITING_OCTETS || waiting.take(WAITING + 1).count() > WAITING
     }
 
     /// Packs and writes what has come.
@@ -232,29 +270,33 @@ impl State {
         written
     }
 
-    async fn end(&mut self, live: &Live) -> Result<(), MailboxError> {
-        if self.coming.as_ref().is_some_and(|coming| coming.upload.is_some()) {
-            self.write(live, true).await?;
-        }
+    /// A message whose octets are all in memory stays there.
+    async fn keep(&mut self) -> Result<(), MailboxError> {
+        let live = self.handle.live()?;
         let Some(coming) = self.coming.take() else { return Err(misused()) };
-        let prepared = match coming.upload {
-            Some(upload) => tokio::task::spawn_blocking(move || upload.finish())
-                .await
-                .map_err(|_| MailboxError::Locked)??,
-            None => Prepared::new(coming.octets.into(), &live.hash_key).await,
-        };
-        match prepared.uploaded() {
-            Some(_) => self.described += prepared.memory(),
-            None => self.waiting += prepared.memory(),
-        }
-        self.described += described(&coming.flags);
-        self.ready.push(Ready { prepared, flags: coming.flags, date: coming.date });
-        let waiting =
-            self.ready.iter().rev().take_while(|ready| ready.prepared.uploaded().is_none());
-        if self.waiting > WAITING_OCTETS || waiting.take(WAITING + 1).count() > WAITING {
-            self.put_aside(live).await?;
-        }
+        let prepared = Prepared::new(coming.octets.into(), &live.hash_key).await;
+        self.waiting += prepared.memory();
+        self.done(prepared, coming.flags, coming.date);
         Ok(())
+    }
+
+    /// Writes the rest of a message of which a part is in the file.
+    async fn complete(&mut self, live: &Live) -> Result<(), MailboxError> {
+        self.write(live, true).await?;
+        let Some(Coming { flags, date, upload: Some(upload), .. }) = self.coming.take() else {
+            return Err(misused());
+        };
+        let prepared = tokio::task::spawn_blocking(move || upload.finish())
+            .await
+            .map_err(|_| MailboxError::Locked)??;
+        self.described += prepared.memory();
+        self.done(prepared, flags, date);
+        Ok(())
+    }
+
+    fn done(&mut self, prepared: Prepared, flags: Flags, date: InternalDate) {
+        self.described += described(&flags);
+        self.ready.push(Ready { prepared, flags, date });
     }
 
     /// Writes the messages that wait in memory.

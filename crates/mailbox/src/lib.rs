@@ -59,6 +59,7 @@ pub use index::IndexState;
 pub use intake::Intake;
 pub use letterlock_imap_wire::{InternalDate, SpecialUse};
 pub use letterlock_vault::Lease as SessionLease;
+pub use messages::MAX_KEYWORDS;
 pub use name::NameError;
 pub use quota::{Quota, Usage};
 pub use reader::BodyReader;

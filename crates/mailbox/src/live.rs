@@ -116,6 +116,19 @@ impl Live {
     ) -> Result<Self, MailboxError> {
         let memory = Arc::new(Memory::default());
         let db = Database::open(pool, spec(path, &secrets, options, hooks(&memory))).await?;
+        let opened = Self::of(db.clone(), memory, secrets).await;
+        if opened.is_err() {
+            // Nobody else has it, and it may be opened anew at once.
+            drop(db.close().await);
+        }
+        opened
+    }
+
+    async fn of(
+        db: Database,
+        memory: Arc<Memory>,
+        secrets: AccountSecrets,
+    ) -> Result<Self, MailboxError> {
         let account = secrets.account();
         let (owner, hash_key, sealing) = db
             .read::<_, MailboxError>(|conn| {

@@ -30,7 +30,7 @@ const TOMBSTONES: u32 = 20_000;
 /// Where more messages than these leave a folder at once, their bodies are cleared away in the background.
 const AT_ONCE: usize = 8;
 /// How many keywords a folder may know.
-const KEYWORDS: usize = 256;
+pub const MAX_KEYWORDS: usize = 256;
 
 /// A message about to be put into a folder; its body is in the file.
 #[derive(Debug, Clone)]
@@ -195,7 +195,7 @@ pub(crate) fn spell(
 }
 
 fn learn(conn: &Connection, folder: FolderId, keyword: &str) -> Result<String, MailboxError> {
-    if known_keywords(conn, folder)?.len() >= KEYWORDS {
+    if known_keywords(conn, folder)?.len() >= MAX_KEYWORDS {
         return Err(MailboxError::Limit("keywords of a folder"));
     }
     conn.prepare_cached("INSERT INTO keywords(folder, name) VALUES (?1, ?2)")?

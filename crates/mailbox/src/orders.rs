@@ -10,8 +10,10 @@ use crate::error::MailboxError;
 use crate::handle::Handle;
 use crate::types::FolderId;
 
-/// Numbers that the orders of an account have together: a megabyte of them.
+/// Numbers that the orders of an account have together, about: a megabyte of them.
 const MOST: usize = 256 * 1024;
+/// What an order takes beside its numbers and its question, in numbers.
+const OVERHEAD: usize = 64;
 
 /// The orders of an account, the one used longest ago first.
 #[derive(Debug, Default)]
@@ -22,6 +24,13 @@ struct Order {
     folder: FolderId,
     question: String,
     numbers: Arc<[u32]>,
+}
+
+impl Order {
+    /// What it takes, in numbers: an order of no messages takes room too.
+    fn weight(&self) -> usize {
+        self.numbers.len() + self.question.len() / size_of::<u32>() + OVERHEAD
+    }
 }
 
 impl Orders {
@@ -47,7 +56,7 @@ impl Orders {
         let mut list = self.list();
         list.retain(|one| one.folder != folder || one.question != question);
         list.push_back(Order { folder, question, numbers });
-        while list.iter().map(|one| one.numbers.len()).sum::<usize>() > MOST {
+        while list.iter().map(Order::weight).sum::<usize>() > MOST {
             list.pop_front();
         }
     }
@@ -88,7 +97,8 @@ mod tests {
 
     #[test]
     fn the_one_used_longest_ago_makes_room() {
-        let (orders, half) = (Orders::default(), Arc::<[u32]>::from(vec![7; MOST / 2]));
+        let (orders, half) =
+            (Orders::default(), Arc::<[u32]>::from(vec![7; MOST / 2 - OVERHEAD - 1]));
         let (one, other) = (FolderId(1), FolderId(2));
         orders.keep(one, "a".to_owned(), Arc::clone(&half));
         orders.keep(one, "b".to_owned(), Arc::clone(&half));
@@ -99,5 +109,17 @@ mod tests {
         assert_eq!(orders.find(one, "a").as_deref(), Some(&[3, 2][..]));
         orders.clear();
         assert!(orders.find(one, "a").is_none());
+    }
+
+    #[test]
+    fn questions_without_an_answer_do_not_heap_up() {
+        let orders = Orders::default();
+        for number in 0..100 {
+            let question = format!("{number} {}", "q".repeat(MOST / 4));
+            orders.keep(FolderId(1), question, Arc::default());
+        }
+        assert!((10..20).contains(&orders.list().len()), "{}", orders.list().len());
+        orders.keep(FolderId(1), "q".repeat(5 * MOST), Arc::default());
+        assert!(orders.list().is_empty(), "larger than all may be together");
     }
 }

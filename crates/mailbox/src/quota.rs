@@ -31,6 +31,11 @@ impl Quota {
         within(self.octets, usage.octets) && within(self.messages, usage.messages)
     }
 
+    /// Whether there is a limit at all.
+    pub(crate) fn limits(self) -> bool {
+        self != Self::default()
+    }
+
     /// Refuses what would not fit any more.
     pub(crate) fn check(self, conn: &Connection, added: Usage) -> Result<(), MailboxError> {
         self.check_instead(conn, added, None)
@@ -43,12 +48,10 @@ impl Quota {
         added: Usage,
         leaving: Option<(FolderId, u32)>,
     ) -> Result<(), MailboxError> {
-        if self == Self::default() {
+        if !self.limits() {
             return Ok(());
         }
-        let size = leaving.map(|(folder, uid)| messages::size_of(conn, folder, uid)).transpose()?;
-        let freed = size.flatten().map(|octets| Usage { octets, messages: 1 }).unwrap_or_default();
-        let left = messages::usage(conn)?.minus(freed);
+        let left = Usage::without(conn, leaving)?;
         if self.holds(left.plus(added)) { Ok(()) } else { Err(MailboxError::OverQuota) }
     }
 }
@@ -65,6 +68,16 @@ impl Usage {
 }
 
 impl Usage {
+    /// What there is, but for one message.
+    pub(crate) fn without(
+        conn: &Connection,
+        leaving: Option<(FolderId, u32)>,
+    ) -> Result<Self, MailboxError> {
+        let size = leaving.map(|(folder, uid)| messages::size_of(conn, folder, uid)).transpose()?;
+        let freed = size.flatten().map(|octets| Usage { octets, messages: 1 }).unwrap_or_default();
+        Ok(messages::usage(conn)?.minus(freed))
+    }
+
     fn minus(self, less: Usage) -> Usage {
         Usage {
             octets: self.octets.saturating_sub(less.octets),

@@ -19,10 +19,13 @@
 
 mod rotate;
 mod state;
+mod unlock;
+#[cfg(test)]
+mod unlock_tests;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -33,10 +36,8 @@ use crate::error::MailboxError;
 use crate::files;
 use crate::handle::{Handle, Shared};
 use crate::handle_search::Indexing;
-use crate::index::WORTHWHILE;
 use crate::live::{Live, make_file};
 use crate::quota::Usage;
-use crate::sweep;
 
 pub use self::rotate::RotateError;
 pub use self::state::{AccountState, Drained, Event, Filing, Options, Way};
@@ -50,6 +51,7 @@ const EVENTS: usize = 1_024;
 
 /// The mailboxes of all accounts.
 pub struct Mailboxes {
+    me: Weak<Self>,
     data_dir: PathBuf,
     pool: Pool,
     options: Options,
@@ -71,7 +73,8 @@ impl Mailboxes {
     /// The mailboxes under `data_dir`; all are locked. Nothing is opened.
     pub fn new(data_dir: &Path, pool: Pool, options: Options) -> Arc<Self> {
         pool.limit_open(options.open_files);
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: Weak::clone(me),
             data_dir: data_dir.to_owned(),
             pool,
             indexing: Indexing::new(options.index),
@@ -95,69 +98,6 @@ impl Mailboxes {
         let draft = files::prepare(&self.pool, &self.data_dir, &path).await?;
         make_file(&self.pool, draft.clone(), secrets, &self.options, Timestamp::now()).await?;
         files::publish(&self.pool, &self.data_dir, draft, path).await
-    }
-
-    /// Unlocks an account, or gives the handle of one that is unlocked. With `drain` a locked one begins to
-    /// drain ([`Event::Draining`]), otherwise it is open at once: only for one that can have no parked mail.
-    /// The handle is usable at once in both cases. The time of grace runs until a session begins.
-    ///
-    /// # Errors
-    /// [`MailboxError::Locked`] if the secrets were read before a rotation ended: read them again. Else what storage
-    /// reports; the account stays locked then.
-    pub async fn unlock(
-        &self,
-        secrets: AccountSecrets,
-        drain: bool,
-    ) -> Result<Handle, MailboxError> {
-        let account = secrets.account();
-        let slot = self.slot(account);
-        if let Some(handle) = self.handle(account) {
-            self.keyring.touch(account, Instant::now());
-            return Ok(handle);
-        }
-        let _turn = slot.turn.lock().await;
-        if let Some(shared) = slot.state().shared() {
-            self.keyring.touch(account, Instant::now());
-            return Ok(self.handle_of(shared));
-        }
-        let path = files::mailbox_file(&self.data_dir, account, secrets.epoch());
-        if slot.is_newer(&secrets) {
-            // Read from the directory before a rotation ended: to be read again.
-            return Err(MailboxError::Locked);
-        }
-        files::check_there(&self.pool, &path).await?;
-        files::remove_other_epochs(&self.pool, &self.data_dir, account, secrets.epoch()).await?;
-        let live = match Live::open(&self.pool, path.clone(), secrets.clone(), &self.options).await
-        {
-            Err(MailboxError::Damaged(damage)) => {
-                // Without the pages that are needed at once nothing of it could be read: its owner is here with the key.
-                tracing::error!(account = %account, damage, "the mailbox does not open; written anew from what can be read");
-                let salvaged = self.write_anew(&secrets, &mut |_, _| ()).await?;
-                tracing::error!(account = %account, messages = salvaged.messages, "the damaged file stays beside the new one");
-                Live::open(&self.pool, path, secrets, &self.options).await?
-            }
-            other => other?,
-        };
-        sweep::undo_copies(&live, None).await?;
-        sweep::drop_uploads(&live).await?;
-        let sealing_agrees = live.sealing_agrees;
-        let shared = Arc::new(Shared::new(
-            account,
-            live,
-            self.options.message_size,
-            Arc::clone(&self.indexing),
-        ));
-        self.keyring.insert(account, Arc::clone(&shared), Instant::now());
-        let handle = self.handle_of(&shared);
-        *slot.state() = if drain { State::Draining(shared) } else { State::Open(shared) };
-        handle.sweep_soon();
-        handle.index_soon(WORTHWHILE);
-        self.tell(if drain { Event::Draining(account) } else { Event::Open(account) });
-        if !sealing_agrees {
-            tracing::error!(account = %account, "the directory's sealing key is not the mailbox's");
-            self.tell(Event::SealingKeyDiffers(account));
-        }
-        Ok(handle)
     }
 
     /// The handle of an unlocked account.

@@ -219,7 +219,8 @@ impl<'a> Connection<'a> {
         let farewell: &[u8] = tokio::select! {
             read = timeout_at(until, self.stream.read_buf(&mut self.input)) => match read {
                 Ok(read) => return Ok((read? == 0).then_some(After::Close)),
-                Err(_) => b"-ERR Silent for too long\r\n",
+                // RFC 1939 §3: the connection is closed without a word, and nothing is removed.
+                Err(_) => b"",
             },
             () = locked => b"-ERR [SYS/TEMP] This session was ended\r\n",
             () = shutdown.draining() => b"-ERR [SYS/TEMP] The server is shutting down\r\n",

@@ -179,6 +179,13 @@ async fn who_does_not_log_in_is_sent_away_however_busy() {
 }
 
 #[tokio::test]
+async fn a_silent_client_is_left_without_a_word() {
+    let world = World::new(Duration::from_millis(300)).await;
+    let mut client = world.client().await;
+    assert_eq!(client.until_closed().await.unwrap(), "");
+}
+
+#[tokio::test]
 async fn locks_and_shutdown_end_sessions() {
     let world = World::new(Duration::from_secs(20)).await;
     let mut client = world.logged_in().await;

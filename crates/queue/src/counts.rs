@@ -29,7 +29,7 @@ pub struct Counts {
 /// What is under way to one account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// Parked messages.
+    /// Messages that are parked or held back.
     pub messages: u64,
     /// Octets of their bodies.
     pub octets: u64,
@@ -56,7 +56,7 @@ impl Queue {
             .await
     }
 
-    /// What is parked for an account: it counts towards its quota.
+    /// What is parked for an account, or held back by an operator: it counts towards its quota.
     ///
     /// # Errors
     /// `Vault`.
@@ -64,10 +64,15 @@ impl Queue {
         self.flush().await?;
         self.database
             .read(move |connection| {
-                let (messages, octets): (i64, i64) = connection
-                    .prepare_cached(sql::USAGE)?
-                    .query_row([account], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                Ok(Usage { messages: schema::size(messages), octets: schema::size(octets) })
+                let mut usage = Usage::default();
+                for sql in [sql::USAGE, sql::HELD_USAGE] {
+                    let (messages, octets) = connection
+                        .prepare_cached(sql)?
+                        .query_row([account], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                    usage.messages += schema::size(messages);
+                    usage.octets += schema::size(octets);
+                }
+                Ok(usage)
             })
             .await
     }

@@ -120,7 +120,8 @@ impl Queue {
     /// given up or done with this way too.
     ///
     /// With a notification it is durable on return, as whatever is accepted. Without one it survives a crash of the
-    /// process at once, a power cut from a second later on: one that comes before makes the try again, and loses nothing.
+    /// process at once, a power cut from a second later on: one that comes before makes the try again, and loses
+    /// nothing.
     ///
     /// # Errors
     /// As [`Queue::accept`]; nothing of it stays then.

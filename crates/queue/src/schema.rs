@@ -79,6 +79,10 @@ pub(crate) const SCHEMA: &[&str] = &[
     CREATE INDEX rows_due ON rows (next_attempt, domain, kind) WHERE state = 'due' AND crowded = 0;
     CREATE INDEX rows_crowded ON rows (domain, next_attempt) WHERE state = 'due' AND crowded = 1;
 ",
+    "
+    DROP INDEX rows_held;
+    CREATE INDEX rows_held ON rows (account, size) WHERE state = 'held';
+",
 ];
 
 /// `entries.flags`: needs SMTPUTF8.

@@ -36,6 +36,10 @@ pub(crate) const PARKED_ACCOUNT: &str =
 pub(crate) const USAGE: &str =
     "SELECT count(*), ifnull(sum(size), 0) FROM rows WHERE state = 'parked' AND account = ?";
 
+/// What is held back of an account's mail.
+pub(crate) const HELD_USAGE: &str =
+    "SELECT count(*), ifnull(sum(size), 0) FROM rows WHERE state = 'held' AND account = ?";
+
 /// Rows that are due, the most overdue first, apart from the crowded ones.
 pub(crate) const DUE: &str = "SELECT row, domain, kind FROM rows
      WHERE state = 'due' AND crowded = 0 AND next_attempt <= ? ORDER BY next_attempt LIMIT ?";
@@ -117,12 +121,13 @@ mod tests {
     #[test]
     fn every_question_has_its_index() {
         const BY_ENTRY: &str = "SEARCH e USING INTEGER PRIMARY KEY (rowid=?)";
-        let steps: [(&str, &[&str]); 19] = [
+        let steps: [(&str, &[&str]); 20] = [
             (ENTRY, &[BY_ENTRY]),
             (ENTRIES, &["SEARCH e USING INTEGER PRIMARY KEY (rowid>?)"]),
             (PARKED, &["SEARCH r USING INDEX rows_parked (account=? AND row>?)", BY_ENTRY]),
             (PARKED_ACCOUNT, &["SEARCH rows USING COVERING INDEX rows_parked (account>?)"]),
             (USAGE, &["SEARCH rows USING COVERING INDEX rows_parked (account=?)"]),
+            (HELD_USAGE, &["SEARCH rows USING COVERING INDEX rows_held (account=?)"]),
             (DUE, &["SEARCH rows USING COVERING INDEX rows_due (next_attempt<?)"]),
             (CROWDED_DOMAIN, &["SEARCH rows USING COVERING INDEX rows_crowded (domain>?)"]),
             (

@@ -162,13 +162,8 @@ impl Reporter {
             told,
         };
         let composed = dsn::compose(&notice);
-        let mut body = self.signed(composed.bytes, &from, now).await;
-        if ways.iter().any(|way| way.forward.is_some()) {
-            // By which a loop is noticed, as on any copy that an alias passes on (RFC 9228).
-            body = Bytes::from([format!("Delivered-To: {to}\r\n").as_bytes(), &body].concat());
-        }
-        let recipients =
-            ways.into_iter().map(|way| NewRecipient { notify: Notify::Never, ..way }).collect();
+        let body = self.signed(composed.bytes, &from, now).await;
+        let (recipients, body) = addressed(to, ways, body);
         let body_type = if composed.eight_bit { BodyType::EightBit } else { BodyType::SevenBit };
         let entry = NewEntry {
             id: notice.id,
@@ -217,4 +212,15 @@ impl Reporter {
         }
         snapshot.primary_domain().map_or_else(|| self.own.clone(), |domain| domain.name.clone())
     }
+}
+
+/// The recipients that a report to this address has, none of whom is told of it in turn, and what they get.
+fn addressed(to: &Mailbox, ways: Vec<NewRecipient>, body: Bytes) -> (Vec<NewRecipient>, Bytes) {
+    // By which a loop is noticed, as on any copy that an alias passes on (RFC 9228).
+    let body = match ways.iter().any(|way| way.forward.is_some()) {
+        true => Bytes::from([format!("Delivered-To: {to}\r\n").as_bytes(), &body].concat()),
+        false => body,
+    };
+    let silent = ways.into_iter().map(|way| NewRecipient { notify: Notify::Never, ..way });
+    (silent.collect(), body)
 }

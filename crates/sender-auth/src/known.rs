@@ -13,14 +13,21 @@ use crate::sign::{SignError, SigningKey};
 
 /// Keys that are kept at most; a server signs for its own domains, with one or two keys each.
 const MOST: usize = 64;
-/// How long a key is kept that nobody signs with, so that one that was retired goes.
+/// How long a key is kept that nobody signs with, so that one that was retired, or whose domain was removed, goes.
 const IDLE: Duration = Duration::from_secs(600);
 
 /// The key that is stored so (PKCS #8), read or remembered.
 pub(crate) fn key(private: &[u8]) -> Result<Arc<SigningKey>, SignError> {
-    static KNOWN: LazyLock<Known> = LazyLock::new(Known::default);
     KNOWN.key(private, Instant::now())
 }
+
+/// Forgets the keys that nobody has signed with for ten minutes; their memory is zeroed. Signing does so too; to be
+/// called now and then all the same, as the only key that there was is not followed by another signature.
+pub fn forget_idle_keys(now: Instant) {
+    KNOWN.forget_idle(now);
+}
+
+static KNOWN: LazyLock<Known> = LazyLock::new(Known::default);
 
 /// The keys.
 #[derive(Default)]
@@ -34,6 +41,7 @@ struct Kept {
 impl Known {
     fn key(&self, private: &[u8], now: Instant) -> Result<Arc<SigningKey>, SignError> {
         let name = digest(&SHA256, private).as_ref().to_vec();
+        self.forget_idle(now);
         if let Some(kept) = self.lock().get_mut(&name) {
             kept.used = now;
             return Ok(Arc::clone(&kept.key));
@@ -41,7 +49,6 @@ impl Known {
         // Without the lock: others sign meanwhile. Who comes second reads it in vain.
         let key = Arc::new(SigningKey::from_pkcs8(private)?);
         let mut known = self.lock();
-        known.retain(|_, kept| now.saturating_duration_since(kept.used) < IDLE);
         if known.len() >= MOST
             && let Some(oldest) = known.iter().min_by_key(|(_, kept)| kept.used)
         {
@@ -50,6 +57,10 @@ impl Known {
         }
         known.insert(name, Kept { key: Arc::clone(&key), used: now });
         Ok(key)
+    }
+
+    fn forget_idle(&self, now: Instant) {
+        self.lock().retain(|_, kept| now.saturating_duration_since(kept.used) < IDLE);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Vec<u8>, Kept>> {
@@ -62,6 +73,21 @@ impl Known {
 mod tests {
     use super::*;
     use crate::sign::{KeyAlgorithm, generate_key};
+
+    #[test]
+    fn a_retired_key_does_not_stay_where_only_one_other_signs() {
+        let known = Known::default();
+        let private = || generate_key(KeyAlgorithm::Ed25519).unwrap().private;
+        let (retired, next, begin) = (private(), private(), Instant::now());
+        known.key(&retired, begin).unwrap();
+        for minutes in 1..=10 {
+            known.key(&next, begin + IDLE * minutes / 10).unwrap();
+        }
+        assert_eq!(known.lock().len(), 1);
+        // Nor does the last one where nobody signs at all.
+        known.forget_idle(begin + 2 * IDLE);
+        assert!(known.lock().is_empty());
+    }
 
     #[test]
     fn a_key_is_read_once_and_goes_when_nobody_signs_with_it() {

@@ -19,6 +19,7 @@ mod strip;
 mod txt;
 mod verify;
 
+pub use known::forget_idle_keys;
 pub use report::{
     Arc, ArcOutcome, Dkim, DkimOutcome, Dmarc, DmarcOutcome, Policy, Published, Report, Sealer,
     Spf, SpfCheck, SpfOutcome, Verdict,

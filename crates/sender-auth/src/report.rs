@@ -323,26 +323,14 @@ pub enum Verdict {
     },
     /// Refuse it with a 5xx reply.
     Reject {
-        /// The text of the reply, without its codes (550 5.7.1).
+        /// The text of the reply, without its codes.
         reason: String,
     },
     /// Refuse it for now with a 4xx reply.
     Defer {
-        /// The text of the reply, without its codes (451 4.7.0).
+        /// The text of the reply, without its codes.
         reason: String,
     },
-}
-
-impl Verdict {
-    /// How the SMTP reply to a refusal begins: basic and enhanced code (RFC 3463, RFC 7372); `None` if the message
-    /// is taken.
-    pub fn reply_codes(&self) -> Option<(u16, &'static str)> {
-        match self {
-            Self::Accept | Self::Quarantine { .. } => None,
-            Self::Reject { .. } => Some((550, "5.7.1")),
-            Self::Defer { .. } => Some((451, "4.7.0")),
-        }
-    }
 }
 
 impl Report {

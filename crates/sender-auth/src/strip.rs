@@ -6,6 +6,7 @@
 //! - `Received-SPF` goes by the same rule: where `receiver`, or the comment behind the result, has our name. RFC 7208
 //!   §9.1 only says that ours stands above all others; but not every reader stops at the first. Those that name
 //!   somebody else, or nobody, stay: they are the trace of servers before us, and stand below our Received.
+//! - Of both, those that are longer than any that is real go unread: reading takes many times the memory.
 //! - `ARC-Authentication-Results` stay: they are signed, or they count for nothing.
 //! - The field by which this server says why a message is in Junk goes.
 
@@ -15,6 +16,9 @@ use letterlock_address::Domain;
 
 use crate::authres;
 use crate::results::QUARANTINE;
+
+/// Octets of a field that is read: a real one has a few hundred for each signature of its message.
+const LONGEST: usize = 64 * 1024;
 
 /// Removes the fields that claim to be ours, as `hostname`; see the module. Everything else stays octet for octet.
 pub fn strip_own_results<'m>(message: &'m [u8], hostname: &str) -> Cow<'m, [u8]> {
@@ -67,14 +71,21 @@ impl Own {
     fn new(hostname: &str) -> Self {
         let domain = Domain::parse(hostname).ok();
         let unicode = domain.as_ref().map(Domain::to_unicode).unwrap_or_default();
-        Self { ascii: hostname.to_ascii_lowercase(), unicode, domain }
+        let ascii =
+            domain.as_ref().map_or_else(|| hostname.to_ascii_lowercase(), |own| own.to_string());
+        Self { ascii, unicode, domain }
     }
 
     /// Whether this is our name: in any case, with a final dot or without, in A-labels or in Unicode (RFC 8616 §3).
     fn is(&self, text: &str) -> bool {
         let name = text.trim_end_matches('.');
-        name.eq_ignore_ascii_case(&self.ascii)
-            || (self.domain.is_some() && Domain::parse(name).ok() == self.domain)
+        // Most words are of ASCII, which needs no mapping.
+        match &self.domain {
+            Some(domain) if !name.is_ascii() => {
+                Domain::parse(name).is_ok_and(|name| name == *domain)
+            }
+            _ => name.eq_ignore_ascii_case(&self.ascii),
+        }
     }
 
     /// Whether it stands anywhere in a text that cannot be read.
@@ -102,6 +113,9 @@ fn claims(field: &[u8], own: &Own) -> bool {
 }
 
 fn is_our_result(value: &str, own: &Own) -> bool {
+    if value.len() > LONGEST {
+        return true;
+    }
     let Some(parts) = authres::parts(value) else { return own.is_mentioned(value) };
     parts.first().is_some_and(|words| {
         // RFC 8601 §2.2: a version may follow the name.
@@ -112,6 +126,9 @@ fn is_our_result(value: &str, own: &Own) -> bool {
 }
 
 fn is_our_spf(value: &str, own: &Own) -> bool {
+    if value.len() > LONGEST {
+        return true;
+    }
     let Some(parts) = authres::parts(value) else { return own.is_mentioned(value) };
     let names_us = |pair: &str| {
         pair.split_once('=')
@@ -223,6 +240,16 @@ mod tests {
     }
 
     #[test]
+    fn a_field_too_long_to_be_read_hides_nothing() {
+        let padding = "x ".repeat(LONGEST / 2);
+        assert!(stripped(&format!("Authentication-Results: ({padding}) \"mx.\\example.org\"; x")));
+        assert!(stripped(&format!("Received-SPF: pass ({padding}) receiver=\"mx.\\example.org\"")));
+        let usual = "; dkim=pass header.d=far.test".repeat(1000);
+        assert!(!stripped(&format!("Authentication-Results: mx.far.test{usual}")));
+        assert!(!stripped(&format!("X-Filter: ({padding}) mx.example.org")));
+    }
+
+    #[test]
     fn our_name_is_ours_in_every_script() {
         let ours = "mx.xn--bcher-kva.example";
         for name in [
@@ -253,6 +280,8 @@ mod tests {
         }
         let open = "Authentication-Results: (open mx.b\u{fc}cher.example; spf=pass\r\n\r\n";
         assert_eq!(strip_own_results(open.as_bytes(), ours).as_ref(), b"\r\n");
+        let open = format!("Authentication-Results: (open {ours}; spf=pass\r\n\r\n");
+        assert_eq!(strip_own_results(open.as_bytes(), "mx.b\u{fc}cher.example").as_ref(), b"\r\n");
         let other = "Authentication-Results: mx.bucher.example; spf=pass\r\n\r\n";
         assert_eq!(strip_own_results(other.as_bytes(), ours).as_ref(), other.as_bytes());
     }

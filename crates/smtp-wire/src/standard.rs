@@ -3,6 +3,7 @@
 //! Texts say nothing about people or about the inside of the server. Codes follow RFC 5321 §4.2.3, enhanced
 //! codes the IANA registry of RFC 5248.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 
 use crate::reply::{EnhancedCode, Reply};
@@ -55,12 +56,8 @@ replies! {
     mailbox_full = 452 (4, 2, 2) "Mailbox is full";
     /// More RCPT than one message may have; those accepted stay valid (RFC 5321 §4.5.3.1.10).
     too_many_recipients = 452 (4, 5, 3) "Too many recipients";
-    /// A DNS answer that decides is missing for now.
-    sender_lookup_failed = 451 (4, 4, 3) "A DNS lookup failed, please try again later";
     /// AUTH could not be judged now (RFC 4954 §6).
     auth_temporary = 454 (4, 7, 0) "Temporary authentication failure";
-    /// STARTTLS cannot be done now (RFC 3207 §4).
-    tls_unavailable = 454 (4, 7, 0) "TLS is not available now";
     /// A command line over its limit.
     line_too_long = 500 (5, 5, 2) "Line too long";
     /// A NUL in a command line.
@@ -81,8 +78,6 @@ replies! {
     binary_needs_bdat = 503 (5, 5, 1) "BODY=BINARYMIME needs BDAT";
     /// A command that exists but is not offered here.
     not_implemented = 502 (5, 5, 1) "Command not implemented";
-    /// Input behind a command that ends a pipelined group (RFC 2920 §3.1), or before the greeting.
-    pipelining_not_allowed = 503 (5, 5, 0) "Commands were sent before their turn";
     /// Submission without AUTH (RFC 4954 §6).
     auth_required = 530 (5, 7, 0) "Authentication required";
     /// The command is allowed over TLS only (RFC 3207 §4).
@@ -117,12 +112,6 @@ replies! {
     sender_not_owned = 553 (5, 7, 1) "Sender address not owned by the authenticated user";
     /// A non-ASCII address in a transaction that did not announce SMTPUTF8 (RFC 6531 §3.5).
     utf8_needs_extension = 553 (5, 6, 7) "Non-ASCII address without SMTPUTF8";
-    /// SPF says that this client may not send for the domain (RFC 7372).
-    spf_rejected = 550 (5, 7, 23) "SPF validation failed";
-    /// The author's domain asks to reject what fails (RFC 9989).
-    dmarc_rejected = 550 (5, 7, 1) "Rejected by the DMARC policy of the author's domain";
-    /// Content that policy refuses.
-    message_refused = 554 (5, 7, 1) "Message refused";
 }
 
 /// The greeting of a server (RFC 5321 §4.2: the name comes first).
@@ -165,15 +154,6 @@ pub fn timed_out(hostname: &str) -> Reply {
     Reply::new(421, enhanced(4, 4, 2), format!("{hostname} timed out waiting, closing connection"))
 }
 
-/// Too many connections or too many of this client's; the connection is closed.
-pub fn too_many_connections(hostname: &str) -> Reply {
-    Reply::new(
-        421,
-        enhanced(4, 7, 0),
-        format!("{hostname} too many connections, please try again later"),
-    )
-}
-
 /// As many messages in one session as LIMITS allows (RFC 9422); the client may connect again.
 pub fn too_many_messages(hostname: &str) -> Reply {
     Reply::new(
@@ -181,6 +161,17 @@ pub fn too_many_messages(hostname: &str) -> Reply {
         enhanced(4, 7, 0),
         format!("{hostname} enough messages in this session, please connect again"),
     )
+}
+
+/// The author's domain wants such a message refused: neither SPF nor DKIM passed for it (RFC 9989), which is more than
+/// one check (RFC 7372 §3.3). SPF alone refuses nothing here, so there is no 5.7.23.
+pub fn dmarc_rejected(reason: impl Into<Cow<'static, str>>) -> Reply {
+    Reply::new(550, enhanced(5, 7, 26), reason)
+}
+
+/// A DNS answer that decides about the sender is missing for now (RFC 7208 §8.6 has the codes for SPF).
+pub fn sender_undecided(reason: impl Into<Cow<'static, str>>) -> Reply {
+    Reply::new(451, enhanced(4, 4, 3), reason)
 }
 
 /// A message that was accepted before, when the client did not hear of it.
@@ -258,13 +249,14 @@ mod tests {
             accepted(7),
             shutting_down("mx.example.org"),
             timed_out("mx.example.org"),
-            too_many_connections("mx.example.org"),
             too_many_errors("mx.example.org"),
             unavailable("mx.example.org"),
             not_http("mx.example.org"),
             too_many_messages("mx.example.org"),
             not_a_proxy("mx.example.org"),
             accepted_before(),
+            dmarc_rejected("DMARC policy of a.test is to reject this message"),
+            sender_undecided("cannot authenticate a.test at the moment"),
         ]);
         replies.extend(command_errors());
         for reply in replies {
@@ -275,6 +267,12 @@ mod tests {
             assert_eq!(bytes.iter().filter(|b| **b == b'\n').count(), 1, "{reply}");
             assert!(!bytes.contains(&b'?'), "{reply}");
         }
+    }
+
+    #[test]
+    fn a_refusal_for_its_sender_has_the_code_that_says_so() {
+        assert_eq!(dmarc_rejected("no").to_bytes(), b"550 5.7.26 no\r\n");
+        assert_eq!(sender_undecided("later").to_bytes(), b"451 4.4.3 later\r\n");
     }
 
     #[test]

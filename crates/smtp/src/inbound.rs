@@ -19,7 +19,7 @@ use letterlock_net::{Shutdown, Stream};
 use letterlock_queue::{BodyType, Origin};
 use letterlock_sender_auth::{Attested, Report, Spf, Verdict, Verifier, strip_own_results};
 use letterlock_smtp_wire::command::Mail;
-use letterlock_smtp_wire::{EnhancedCode, Reply, header, standard};
+use letterlock_smtp_wire::{Reply, header, standard};
 use letterlock_state::Privacy;
 use letterlock_vault::DeliveryId;
 use tokio::task::JoinHandle;
@@ -215,12 +215,12 @@ impl Inbound {
             Verdict::Reject { reason } => {
                 tracing::info!(delivery = %id, "message refused");
                 tracing::debug!(delivery = %id, %reason, "refused");
-                return Err(Reply::new(550, EnhancedCode::new(5, 7, 1), reason));
+                return Err(standard::dmarc_rejected(reason));
             }
             Verdict::Defer { reason } => {
                 tracing::info!(delivery = %id, "message deferred");
                 tracing::debug!(delivery = %id, %reason, "deferred");
-                return Err(Reply::new(451, EnhancedCode::new(4, 7, 0), reason));
+                return Err(standard::sender_undecided(reason));
             }
         };
         let results = report.authentication_results(hostname);

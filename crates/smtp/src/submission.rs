@@ -12,7 +12,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use jiff::Timestamp;
 use letterlock_address::{ForwardPath, Mailbox};
-use letterlock_delivery::{Arrival, Folder, Incoming, Intake};
+use letterlock_delivery::{Arrival, Folder, Incoming, Intake, SUBMISSION};
 use letterlock_directory::{Account, Directory, Resolution, Target};
 use letterlock_login::Login;
 use letterlock_net::{Shutdown, Stream};
@@ -147,7 +147,7 @@ impl Service for Submission {
         let recipients = asked::addresses(&message.envelope.recipients);
         let arrival = Arrival {
             id,
-            listener: "submission",
+            listener: SUBMISSION,
             client: client.ip,
             hello: &client.hello.name,
             tls: client.tls.as_deref(),

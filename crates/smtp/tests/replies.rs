@@ -34,7 +34,7 @@ fn classes_agree() {
     let mut texts = Vec::new();
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
     let all: Vec<[u16; 4]> = texts.iter().flat_map(|text| codes(text)).collect();
-    assert!(all.len() >= 5, "{all:?}");
+    assert!(all.len() >= 3, "{all:?}");
     for [code, class, subject, detail] in all {
         assert_eq!(code / 100, class, "{code} {class}.{subject}.{detail}");
         assert!(matches!(class, 2 | 4 | 5) && subject <= 7 && detail <= 30);

@@ -1,6 +1,7 @@
 //! Reports of other servers: which of them teach that an address is gone, and which are not believed.
 
-use letterlock_state::Suppression;
+use letterlock_delivery::SUBMISSION;
+use letterlock_state::{Privacy, Suppression};
 
 use crate::world::*;
 
@@ -31,9 +32,23 @@ async fn world() -> (World, DeliveryId) {
     world.add("ann@a.test", KeyMode::UserHeld).await;
     world.add_alias("fwd@a.test", &["passed@far.test"]).await;
     let id = DeliveryId::generate();
-    let (recipient, host) = ("gone@far.test".into(), "mx.far.test".into());
-    world.state.record(id, Timestamp::now(), Event::Delivered { recipient, host });
+    let received = Event::Received {
+        listener: SUBMISSION.into(),
+        client: None,
+        hello: None,
+        tls: None,
+        account: Some("ann@a.test".into()),
+        reverse_path: Privacy::of_recipients(false).show("ann@a.test"),
+        size: 1000,
+    };
+    world.state.record(id, Timestamp::now(), received);
+    delivered(&world, id, "gone@far.test");
     (world, id)
+}
+
+fn delivered(world: &World, id: DeliveryId, to: &'static str) {
+    let event = Event::Delivered { recipient: to.into(), host: "mx.far.test".into() };
+    world.state.record(id, Timestamp::now(), event);
 }
 
 fn gone(world: &World) -> Vec<Suppression> {
@@ -81,6 +96,47 @@ async fn so_is_one_that_an_alias_leads_to_and_the_report_goes_on_to_the_sender()
     take(&world, Incoming { recipients, ..from_null(report) }).await;
     assert_eq!(gone(&world)[0].address, "passed@far.test");
     assert_eq!(world.outgoing().await.len(), 2, "the report is under way to the sender");
+}
+
+/// Such a copy goes on under its sender's own path, and a report of it would not come here.
+#[tokio::test]
+async fn a_stranger_silences_no_target_of_an_alias_with_a_sender_that_is_not_rewritten() {
+    let (world, _) = world().await;
+    // A return address of ours that the stranger has seen on another message.
+    let out = Incoming { received_at: Timestamp::now(), ..incoming("out", &["fwd@a.test"]) };
+    take(&world, out).await;
+    let (due, _) = world.outgoing().await.remove(0);
+    let back = due.rows[0].forward.as_ref().unwrap().reverse_path.mailbox().unwrap().to_string();
+    let long = format!("{}@far.test", "x".repeat(60));
+    for sender in ["", "ann@a.test", &long] {
+        let reverse_path = match sender {
+            "" => ReversePath::Null,
+            sender => ReversePath::Mailbox(mailbox(sender)),
+        };
+        let mine = Incoming { reverse_path, ..incoming("mine", &["fwd@a.test"]) };
+        let id = mine.id;
+        take(&world, mine).await;
+        delivered(&world, id, "passed@far.test");
+        let forged = report("passed@far.test", "failed", "5.1.1", &received(id));
+        for to in ["ann@a.test", &back] {
+            let recipients = vec![mailbox(to).into()];
+            take(&world, Incoming { recipients, ..from_null(forged.clone()) }).await;
+            assert!(gone(&world).is_empty(), "{sender:?} by {to}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_recipient_that_a_report_names_again_and_again_is_noted_once() {
+    let (world, id) = world().await;
+    let once = report("gone@far.test", "failed", "5.1.1", &received(id));
+    let (before, rest) = once.split_once("Final-Recipient").unwrap();
+    let (fields, behind) = rest.split_once("--b\r\n").unwrap();
+    let group = format!("Final-Recipient{fields}\r\n");
+    let often = format!("{before}{}--b\r\n{behind}", group.repeat(100));
+    take(&world, from_null(often)).await;
+    let trace = world.trace(id).await;
+    assert_eq!(trace.iter().filter(|event| matches!(event, Event::Bounced { .. })).count(), 1);
 }
 
 #[tokio::test]

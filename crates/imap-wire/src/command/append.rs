@@ -5,7 +5,7 @@ use super::{scan_mailbox, scan_tag};
 use crate::date::{InternalDate, scan_date_time};
 use crate::flag::{self, Flag};
 use crate::mailbox_name::MailboxName;
-use crate::scan::{LiteralHead, Scanned, Scanner, syntax};
+use crate::scan::{LiteralHead, Scanned, Scanner, SyntaxError, syntax};
 use crate::sequence::{SequenceNumber, scan_number};
 
 /// The message that REPLACE takes away.
@@ -50,6 +50,8 @@ pub(crate) enum Within {
     Text,
     /// A part of CATENATE in `UTF8 (…)`.
     TextUtf8,
+    /// The URL of a part of CATENATE; what is read next begins with that part.
+    Url,
 }
 
 /// A stretch of the command up to a literal, or to its end.
@@ -58,6 +60,8 @@ pub(crate) struct Stretch {
     pub(crate) pieces: Vec<Piece>,
     /// The literal at its end; the command is complete without one.
     pub(crate) literal: Option<(LiteralHead, Within)>,
+    /// How many octets were read, where the URL of the part that follows is a literal which has not come.
+    pub(crate) unread: Option<usize>,
 }
 
 /// The head of a whole APPEND.
@@ -69,7 +73,7 @@ pub(crate) struct AppendHead {
 }
 
 /// `None` if the octets are neither APPEND nor REPLACE. Otherwise the tag and the head; `Incomplete` says that the literal at
-/// the end is the mailbox's name, or an URL.
+/// the end is the mailbox's name.
 pub(crate) fn scan_head(octets: &[u8], max_depth: usize) -> Option<(String, Scanned<AppendHead>)> {
     let mut scanner = Scanner::new(octets, max_depth);
     let tag = scan_tag(&mut scanner).ok()?;
@@ -107,6 +111,7 @@ pub(crate) fn scan_further(octets: &[u8], within: Within, max_depth: usize) -> S
     let next = match within {
         Within::Message | Within::Utf8 => Next::AfterMessage,
         Within::Text | Within::TextUtf8 => Next::AfterPart,
+        Within::Url => Next::Part,
     };
     scan_stretch(&mut scanner, next)
 }
@@ -135,8 +140,15 @@ fn scan_stretch(scanner: &mut Scanner<'_>, first: Next) -> Scanned<Stretch> {
                 Next::Part
             }
             Next::Part => {
+                let start = scanner.position();
                 if scanner.eat_prefix("URL ") {
-                    stretch.pieces.push(Piece::Url(scanner.astring()?));
+                    match scanner.astring() {
+                        Err(SyntaxError::Incomplete) => {
+                            stretch.unread = Some(start);
+                            return Ok(stretch);
+                        }
+                        url => stretch.pieces.push(Piece::Url(url?)),
+                    }
                 } else {
                     stretch.literal = Some(scan_text(scanner)?);
                 }

@@ -12,7 +12,8 @@ pub struct ListCommand {
     pub selection: Option<ListSelection>,
     /// The reference name.
     pub reference: MailboxName,
-    /// The patterns; one in the basic form. `LIST "" ""` (the separator is asked for) is one empty pattern.
+    /// The patterns; one in the basic form. `LIST "" ""` (the separator is asked for) is one empty pattern. In the extended
+    /// form there are no empty ones, and so perhaps none at all.
     pub patterns: Vec<MailboxName>,
     /// Return options, `None` if there is no RETURN.
     pub returns: Option<ListReturn>,
@@ -102,7 +103,8 @@ pub(super) fn scan(scanner: &mut Scanner<'_>) -> Scanned<ListCommand> {
     }
     let reference = scan_mailbox_or_pattern(scanner)?;
     scanner.space()?;
-    let patterns = if scanner.peek() == Some(b'(') {
+    let several = scanner.peek() == Some(b'(');
+    let mut patterns = if several {
         scanner.list(scan_mailbox_or_pattern)?
     } else {
         vec![scan_mailbox_or_pattern(scanner)?]
@@ -117,6 +119,10 @@ pub(super) fn scan(scanner: &mut Scanner<'_>) -> Scanned<ListCommand> {
         }
         scanner.space()?;
         returns = Some(scan_returns(scanner)?);
+    }
+    if several || selection.is_some() || returns.is_some() {
+        // RFC 9051 §6.3.9: only in the basic form is an empty name a question of its own.
+        patterns.retain(|pattern| !pattern.as_wire().is_empty());
     }
     Ok(ListCommand { selection, reference, patterns, returns })
 }

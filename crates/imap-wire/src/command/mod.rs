@@ -16,7 +16,7 @@ pub mod sort;
 mod store;
 
 pub use append::Replaced;
-pub(crate) use append::{AppendHead, Piece, Stretch, Within, scan_further, scan_head};
+pub(crate) use append::{AppendHead, MessageHead, Piece, Stretch, Within, scan_further, scan_head};
 pub(crate) use fetch::scan_section;
 pub use select::{QresyncParameter, SelectCommand};
 pub use store::{CopyCommand, StoreAction, StoreCommand};

@@ -94,7 +94,7 @@ impl CommandReader {
     /// The tag of the command whose line is in the input.
     fn tag_under_way(&self) -> Option<String> {
         match &self.append {
-            Some(append) => Some(append.tag.clone()),
+            Some(append) => Some(append.whose.tag.clone()),
             // Of a line without end only the head: what the packets brought beyond must not matter.
             None if self.command.is_empty() => {
                 tag_of(&self.input[..self.input.len().min(self.limits.line)])

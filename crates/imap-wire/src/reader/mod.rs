@@ -12,7 +12,7 @@
 mod append;
 mod framing;
 
-use self::append::Append;
+use self::append::{Append, Coming};
 use crate::command::{self, Replaced, Tagged};
 use crate::date::InternalDate;
 use crate::flag::Flag;
@@ -156,7 +156,7 @@ enum State {
     Line,
     /// A literal of a command in memory.
     Literal { left: u64 },
-    /// A message was announced and may still be refused.
+    /// A message, or a part of one, was announced and may still be refused.
     Announced(LiteralHead),
     /// A message's octets.
     Message { left: u64 },
@@ -182,7 +182,7 @@ pub struct CommandReader {
     state: State,
     append: Option<Append>,
     /// Events of an APPEND's line that were not asked for yet.
-    coming: VecDeque<Event>,
+    coming: VecDeque<Coming>,
     /// Octets of the refused command that were dropped.
     skipped: u64,
 }
@@ -254,13 +254,13 @@ impl CommandReader {
     }
 
     fn step(&mut self) -> Step {
-        if let Some(event) = self.coming.pop_front() {
-            return Step::Emit(event);
+        if let Some(coming) = self.coming.pop_front() {
+            return Step::Emit(coming.event());
         }
         match self.state {
             State::Line => self.read_line(),
             State::Literal { left } => self.read_literal(left),
-            State::Announced(head) => self.begin_message(head),
+            State::Announced(head) => self.begin_literal(head),
             State::Message { left } => self.read_message(left),
             State::Skip => self.skip_line(),
             State::SkipLiteral { left } => self.skip_literal(left),
@@ -342,5 +342,7 @@ fn bad(tag: Option<String>, error: SyntaxError) -> Event {
     Event::Bad { tag, text: error.to_string() }
 }
 
+#[cfg(test)]
+mod append_tests;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::*;
 use crate::command::Command;
 use proptest::prelude::*;
 
-fn reader() -> CommandReader {
+pub(super) fn reader() -> CommandReader {
     CommandReader::new(Limits {
         line: 200,
         literal: 100,
@@ -15,18 +15,18 @@ fn reader() -> CommandReader {
     })
 }
 
-fn drain(reader: &mut CommandReader) -> Vec<Event> {
+pub(super) fn drain(reader: &mut CommandReader) -> Vec<Event> {
     reader.by_ref().collect()
 }
 
-fn run(input: &[u8]) -> Vec<Event> {
+pub(super) fn run(input: &[u8]) -> Vec<Event> {
     let mut reader = reader();
     reader.feed(input);
     drain(&mut reader)
 }
 
 /// Tag or kind of each event, for short expectations.
-fn brief(events: &[Event]) -> String {
+pub(super) fn brief(events: &[Event]) -> String {
     let words: Vec<String> = events
         .iter()
         .map(|event| match event {
@@ -234,89 +234,6 @@ fn append_forms() {
         brief(&run(b"a APPEND x (\\Seen {3+}\r\nabc {1+}\r\nx\r\nb NOOP\r\n")),
         "a:BAD b:Noop"
     );
-}
-
-/// RFC 4469, Appendix A, and with MULTIAPPEND and REPLACE.
-#[test]
-fn catenate() {
-    let mut reader = reader();
-    reader.feed(b"A003 APPEND Drafts (\\Seen \\Draft $MDNSent) CATENATE (TEXT {42}\r\n");
-    let events = drain(&mut reader);
-    assert_eq!(brief(&events), "A003:begin(0,0) text(42) +");
-    let Event::AppendBegin(begin) = &events[0] else { panic!() };
-    assert!(begin.catenate && begin.flags.len() == 3);
-    reader.feed(&[b'x'; 42]);
-    reader.feed(b" URL \"/Drafts;UIDVALIDITY=385759045/;UID=20/;section=HEADER\" TEXT {2}\r\n");
-    let events = brief(&drain(&mut reader));
-    assert!(
-        events.ends_with("> url(/Drafts;UIDVALIDITY=385759045/;UID=20/;section=HEADER) text(2) +"),
-        "{events}"
-    );
-    reader.feed(b"ab URL /a)\r\nb NOOP\r\n");
-    assert_eq!(brief(&drain(&mut reader)), "<ab> url(/a) end A003:done b:Noop");
-    for (command, events) in [
-        ("APPEND x CATENATE (URL /a)\r\n", "a:begin(0,0) url(/a) end a:done"),
-        (
-            "APPEND x CATENATE (URL {2+}\r\n/a URL {2+}\r\n/b TEXT {1+}\r\nc)\r\n",
-            "a:begin(0,0) url(/a) url(/b) text(1) <c> end a:done",
-        ),
-        (
-            "APPEND {1+}\r\nx catenate (text {1+}\r\nc text {0+}\r\n UTF8 (~{1+}\r\nd) URL /u)\r\n",
-            "a:begin(0,0) text(1) <c> text(0) text(1) <d> url(/u) end a:done",
-        ),
-        (
-            "APPEND x (\\Seen) CATENATE (URL /a) CATENATE (URL /b) {1+}\r\nm CATENATE (TEXT {1+}\r\nc) {1+}\r\nn\r\n",
-            "a:begin(0,0) url(/a) end a:begin(1,0) url(/b) end a:begin(2,1) <m> end a:begin(3,0) text(1) <c> end \
-             a:begin(4,1) <n> end a:done",
-        ),
-        ("UID REPLACE 4 x CATENATE (URL /a)\r\n", "a:begin(0,0) url(/a) end a:done"),
-        ("REPLACE 4 x CATENATE (URL /a) CATENATE (URL /b)\r\n", "a:BAD"),
-        ("REPLACE 4 x CATENATE (TEXT {1+}\r\nm) {1+}\r\nn\r\n", "a:begin(0,0) text(1) <m> a:BAD"),
-        ("APPEND x CATENATE ()\r\n", "a:BAD"),
-        ("APPEND x CATENATE (URL /a\r\n", "a:BAD"),
-        ("APPEND x CATENATE (URL /a TEXT \"no\")\r\n", "a:BAD"),
-        ("APPEND x CATENATE (TEXT {1+}\r\nmx)\r\n", "a:begin(0,0) text(1) <m> a:BAD"),
-        ("APPEND x CATENATE (TEXT {1+}\r\nm) x\r\n", "a:begin(0,0) text(1) <m> a:BAD"),
-        ("APPEND x CATENATE (TEXT {600+}\r\n", "a:begin(0,0) text(600)"),
-        ("APPEND x CATENATE (TEXT {1001}\r\n", "a:NO TooBig"),
-    ] {
-        assert_eq!(brief(&run(format!("a {command}").as_bytes())), events, "{command}");
-    }
-    let many = format!("a APPEND x{}\r\n", " CATENATE (URL /a)".repeat(10));
-    assert_eq!(brief(&run(many.as_bytes())).matches("url(/a) end").count(), 10);
-    // Together the literals may have no more than a message.
-    let text = "x".repeat(600);
-    let both = format!("a APPEND x CATENATE (TEXT {{600+}}\r\n{text} TEXT {{600}}\r\nb NOOP\r\n");
-    let events = brief(&run(both.as_bytes()));
-    assert!(events.ends_with("> a:NO TooBig b:Noop"), "{events}");
-}
-
-/// Whatever of it has come, the rest of a refused command is no command.
-#[test]
-fn the_driver_can_refuse_at_any_event() {
-    let command = "a APPEND x CATENATE (URL /a TEXT {3+}\r\nabc URL /b) {2+}\r\nde CATENATE (URL /c URL /d)\r\n";
-    let count = run(command.as_bytes()).len();
-    assert_eq!(count, 14);
-    for refused_at in 0..count - 1 {
-        let mut reader = reader();
-        reader.feed(command.as_bytes());
-        reader.feed(b"b NOOP\r\n");
-        (0..=refused_at).for_each(|_| drop(reader.next().unwrap()));
-        reader.refuse_append();
-        assert_eq!(brief(&drain(&mut reader)), "b:Noop", "{refused_at}");
-    }
-    // A synchronising literal that was not asked for is not sent; one that was is read to its end.
-    let mut reader = reader();
-    reader.feed(b"a APPEND x CATENATE (URL /a TEXT {30}\r\n");
-    assert_eq!(brief(&[reader.next().unwrap(), reader.next().unwrap()]), "a:begin(0,0) url(/a)");
-    reader.refuse_append();
-    reader.feed(b"b NOOP\r\nc APPEND x {3}\r\n");
-    assert_eq!(brief(&drain(&mut reader)), "b:Noop c:begin(0,3) +");
-    reader.feed(b"d");
-    assert_eq!(brief(&drain(&mut reader)), "<d>");
-    reader.refuse_append();
-    reader.feed(b"ef (\\Seen) {5}\r\ng NOOP\r\n");
-    assert_eq!(brief(&drain(&mut reader)), "g:Noop");
 }
 
 #[test]

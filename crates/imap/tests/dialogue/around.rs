@@ -120,7 +120,8 @@ async fn annotations() {
     ann.ok("SETMETADATA inbox (/PRIVATE/Comment \"New\" /shared/vendor/x NIL)").await;
     let lines = ann.ok("GETMETADATA INBOX (/private/comment /shared/vendor/x)").await;
     assert_eq!(lines, ["* METADATA INBOX (/private/comment \"New\" /shared/vendor/x NIL)"]);
-    assert_eq!(ann.ok("GETMETADATA (DEPTH 1) Sent /private").await.len(), 0);
+    let lines = ann.ok("GETMETADATA (DEPTH 1) Sent /private").await;
+    assert_eq!(lines, ["* METADATA Sent (/private/specialuse \"\\\\Sent\")"]);
     ann.gives("GETMETADATA nowhere /private/comment", "NO [NONEXISTENT]").await;
     ann.gives("GETMETADATA INBOX /other/x", "BAD").await;
     ann.gives("SETMETADATA INBOX (/private \"x\")", "BAD").await;

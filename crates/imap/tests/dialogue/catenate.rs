@@ -138,6 +138,8 @@ async fn what_cannot_be_done_leaves_nothing() {
     client.send("t APPEND Sent CATENATE (URL \"/a]b\")\r\n").await;
     assert!(client.line().await.starts_with("t NO [BADURL /a%5Db]"));
     client.gives("APPEND nowhere CATENATE (URL /INBOX/;UID=1)", "NO [TRYCREATE]").await;
+    // Not even the URL is asked for.
+    client.gives("APPEND nowhere CATENATE (URL {20}", "NO [TRYCREATE]").await;
     client.gives("APPEND Sent (\\Odd) CATENATE (URL /INBOX/;UID=1)", "BAD").await;
     client.gives("APPEND Sent CATENATE (URL /INBOX/;UID=1/;SECTION=TEXT/;PARTIAL=900)", "NO").await;
     client.gives("APPEND Sent CATENATE ()", "BAD").await;

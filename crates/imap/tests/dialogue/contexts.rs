@@ -38,8 +38,8 @@ async fn a_search_is_followed() {
     assert_eq!(
         ann.ok("NOOP").await,
         [
-            "* 1 FETCH (FLAGS (\\Flagged \\Seen))",
-            "* 3 FETCH (FLAGS (\\Flagged \\Seen))",
+            "* 1 FETCH (UID 1 FLAGS (\\Flagged \\Seen))",
+            "* 3 FETCH (UID 3 FLAGS (\\Flagged \\Seen))",
             "* ESEARCH (TAG \"s\") REMOVEFROM (0 1,3)",
             "* ESEARCH (TAG \"u\") UID ADDTO (0 1,3)",
         ]
@@ -66,7 +66,7 @@ async fn a_search_is_followed() {
     );
     // What does not matter to a result is not told.
     other.ok("STORE 1 +FLAGS.SILENT (\\Answered)").await;
-    assert_eq!(ann.ok("NOOP").await, ["* 1 FETCH (FLAGS (\\Answered))"]);
+    assert_eq!(ann.ok("NOOP").await, ["* 1 FETCH (UID 2 FLAGS (\\Answered))"]);
     assert_eq!(ann.ok("SEARCH RETURN (COUNT) UNSEEN").await, ["* ESEARCH (TAG \"t\") COUNT 2"]);
 }
 
@@ -114,12 +114,12 @@ async fn tags_name_contexts() {
     other.ok("STORE 1 +FLAGS (\\Seen)").await;
     assert_eq!(
         ann.ok("NOOP").await,
-        ["* 1 FETCH (FLAGS (\\Seen))", "* ESEARCH (TAG \"y\") UID ADDTO (0 1)"]
+        ["* 1 FETCH (UID 1 FLAGS (\\Seen))", "* ESEARCH (TAG \"y\") UID ADDTO (0 1)"]
     );
     // A context goes with its mailbox, and its tag is free again.
     ann.ok("SELECT INBOX").await;
     other.ok("STORE 1 -FLAGS (\\Seen)").await;
-    assert_eq!(ann.ok("NOOP").await, ["* 1 FETCH (FLAGS ())"]);
+    assert_eq!(ann.ok("NOOP").await, ["* 1 FETCH (UID 1 FLAGS ())"]);
     tagged(&mut ann, "y", "SEARCH RETURN (UPDATE COUNT CONTEXT) ALL").await;
     ann.ok("CLOSE").await;
     ann.gives("CANCELUPDATE \"y\"", "BAD").await;
@@ -223,7 +223,7 @@ async fn numbers_in_a_search_mean_what_they_meant() {
     assert_eq!(
         ann.ok("NOOP").await,
         [
-            "* 2 FETCH (FLAGS (\\Seen))",
+            "* 2 FETCH (UID 3 FLAGS (\\Seen))",
             "* ESEARCH (TAG \"n\") REMOVEFROM (0 2)",
             "* ESEARCH (TAG \"d\") UID REMOVEFROM (0 3)",
         ]
@@ -250,6 +250,14 @@ async fn several_mailboxes_are_searched_and_one_is_followed() {
     assert!(told.len() == 2, "{told:?}");
     assert!(told[1].starts_with("* ESEARCH (TAG \"m\" MAILBOX INBOX UIDVALIDITY "), "{told:?}");
     assert!(told[1].ends_with(") UID REMOVEFROM (0 1)"), "{told:?}");
+    // The name is the mailbox's, as it is.
+    other.ok("CREATE A").await;
+    ann.ok("SELECT A").await;
+    tagged(&mut ann, "o", "ESEARCH IN (selected) RETURN (UPDATE COUNT) ALL").await;
+    other.ok("RENAME A B").await;
+    other.append("B", "", &message("c", "text")).await;
+    let told = ann.ok("NOOP").await;
+    assert!(told[1].starts_with("* ESEARCH (TAG \"o\" MAILBOX B UIDVALIDITY "), "{told:?}");
     ann.ok("UNSELECT").await;
     ann.gives("ESEARCH IN (personal) RETURN (UPDATE) ALL", "BAD").await;
     ann.ok("ESEARCH IN (personal) RETURN (CONTEXT COUNT) ALL").await;

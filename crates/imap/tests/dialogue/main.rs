@@ -17,6 +17,7 @@ mod orders;
 mod replace;
 mod replay;
 mod resync;
+mod revisions;
 mod sessions;
 mod sharing;
 mod streamed;

@@ -59,6 +59,10 @@ async fn what_is_malformed_or_unknown() {
     ] {
         ann.gives(bad, "BAD").await;
     }
+    // Each change in the account would be compared with all of these.
+    let names = (0..850).map(|name| name.to_string()).collect::<Vec<_>>().join(" ");
+    let groups = format!(" (subtree ({names}) (MailboxName))").repeat(6);
+    ann.gives(&format!("NOTIFY SET{groups}"), "NO [NOTIFICATIONOVERFLOW]").await;
     ann.ok("NOTIFY SET (mailboxes (NoSuch Gone/too \"&bad\") (MessageNew MessageExpunge))").await;
     ann.ok("NOTIFY NONE").await;
     let mut stranger = world.connect().await;

@@ -40,7 +40,9 @@ fn list(config: &Path, limit: Option<usize>, style: Style) -> Result<(), Failure
             return Err(anyhow::anyhow!("the server answered something else").into());
         };
         left = left.saturating_sub(page.rows.len());
-        listing.page(&page.rows)?;
+        if !listing.page(&page.rows)? {
+            return Ok(());
+        }
         after = page.next;
         if after.is_none() || left == 0 {
             return listing.end();

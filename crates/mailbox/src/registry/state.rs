@@ -53,6 +53,9 @@ pub enum Event {
     /// The sealing key that the directory holds is not the one that the mailbox holds: somebody may have put
     /// another one there to read the mail that comes in.
     SealingKeyDiffers(AccountId),
+    /// Its file did not open because of damage, and was written anew from what could be read when its owner came. The
+    /// damaged one stays beside it.
+    WrittenAnew(AccountId),
 }
 
 /// The state of an account.

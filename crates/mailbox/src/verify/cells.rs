@@ -12,36 +12,47 @@ pub(super) struct Cell {
     pub(super) values: Vec<Value>,
 }
 
-/// The largest row that is read, in octets: no table here has one of more than a piece of a body, packed, or the
-/// header of a message.
+/// How many octets the rows of one page have together at most. Those whose content goes on elsewhere are eight on a page,
+/// and none is larger than the header or the description of a message.
 const LARGEST: usize = 128 << 20;
+/// No table here has so many columns.
+const COLUMNS: usize = 32;
+/// SQLite's smallest page.
+const SMALLEST: usize = 480;
 
 /// All rows of a page that read back. `overflow` gives the content of another page. Pages without rows (inner ones of
 /// tables with row ids, overflow, free) have none: their first octet is another.
 pub(super) fn cells(page: &[u8], overflow: &mut dyn FnMut(u32) -> Option<Vec<u8>>) -> Vec<Cell> {
     let (has_rowid, header) = match page.first() {
+        _ if page.len() < SMALLEST => return Vec::new(),
         Some(0x0d) => (true, 8),
         Some(0x0a) => (false, 8),
         Some(0x02) => (false, 12),
         _ => return Vec::new(),
     };
     let count = number(page, 3, 2).unwrap_or(0);
-    let places = (0..count).filter_map(|at| number(page, header + 2 * at, 2));
-    places.filter_map(|at| cell(page, at, header == 12, has_rowid, overflow)).collect()
+    let (mut rows, mut left) = (Vec::new(), LARGEST);
+    for at in (0..count).filter_map(|at| number(page, header + 2 * at, 2)) {
+        // The number of an inner page's child stands before.
+        let at = at + if header == 12 { 4 } else { 0 };
+        rows.extend(cell(page, at, has_rowid, &mut left, overflow));
+    }
+    rows
 }
 
 fn cell(
     page: &[u8],
     at: usize,
-    has_child: bool,
     has_rowid: bool,
+    left: &mut usize,
     overflow: &mut dyn FnMut(u32) -> Option<Vec<u8>>,
 ) -> Option<Cell> {
-    let mut rest = page.get(at + if has_child { 4 } else { 0 }..)?;
-    let length = usize::try_from(varint(&mut rest)?).ok().filter(|length| *length <= LARGEST)?;
+    let mut rest = page.get(at..)?;
+    let length = usize::try_from(varint(&mut rest)?).ok().filter(|length| *length <= *left)?;
     let rowid = if has_rowid { Some(varint(&mut rest)?) } else { None };
     let local = local_length(page.len(), length, has_rowid);
     let mut record = rest.get(..local)?.to_vec();
+    *left -= length;
     let mut next = if local < length { number(rest, local, 4)? } else { 0 };
     while record.len() < length {
         let more = overflow(u32::try_from(next).ok().filter(|next| *next > 0)?)?;
@@ -71,6 +82,9 @@ fn values(record: &[u8]) -> Option<Vec<Value>> {
     types = types.get(record.len() - header.len()..)?;
     let mut values = Vec::new();
     while !types.is_empty() {
+        if values.len() == COLUMNS {
+            return None;
+        }
         let kind = varint(&mut types)?;
         let length = match kind {
             0 | 8 | 9 => 0,
@@ -149,6 +163,7 @@ mod tests {
         page.resize(4_040, 0xff);
         assert_eq!(cells(&page, &mut |_| None), []);
         assert_eq!(cells(&[], &mut |_| None), []);
+        assert_eq!(cells(&[0x0d, 0, 0, 0, 1, 0, 0, 0, 0, 10, 2, 1, 2, 0], &mut |_| None), []);
         // A row that goes on in circles ends with its length.
         let mut page = vec![0u8; 4_040];
         page[..10].copy_from_slice(&[0x0d, 0, 0, 0, 1, 0, 0, 0, 0, 100]);
@@ -159,5 +174,24 @@ mod tests {
             Some(vec![1; 4_040])
         });
         assert!(read <= 17, "{read}");
+    }
+
+    /// As many rows as a page can name, all of them the same and as large as one may be.
+    #[test]
+    fn one_page_does_not_fill_the_memory() {
+        let mut page = vec![0u8; 4_040];
+        page[1_900..].fill(1);
+        page[..8].copy_from_slice(&[0x0d, 0, 0, 0, 200, 0, 0, 0]);
+        for row in 0..200 {
+            page[8 + 2 * row..10 + 2 * row].copy_from_slice(&500u16.to_be_bytes());
+        }
+        // 96 MiB, and the row's id.
+        page[500..505].copy_from_slice(&[0xb0, 0x80, 0x80, 0x00, 0x01]);
+        let mut read = 0usize;
+        cells(&page, &mut |_| {
+            read += 1;
+            Some(vec![1; 4_040])
+        });
+        assert!(read > 20_000 && read * 4_036 <= LARGEST, "{read}");
     }
 }

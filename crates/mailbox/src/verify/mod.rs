@@ -20,6 +20,7 @@ mod salvage;
 #[cfg(test)]
 mod salvage_tests;
 mod scan;
+mod small;
 #[cfg(test)]
 mod tests;
 mod whole;
@@ -30,6 +31,7 @@ use letterlock_vault::SealingPublic;
 
 use crate::types::FolderId;
 
+pub(crate) use self::salvage::Points;
 pub use self::salvage::Salvaged;
 
 /// What a mailbox should agree with; what is None is not compared.

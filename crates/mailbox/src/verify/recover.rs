@@ -30,7 +30,11 @@ pub(super) async fn recover_rows(
         let places = old
             .read::<_, MailboxError>(move |conn| {
                 let sql = "SELECT uid, body FROM messages INDEXED BY messages_body WHERE folder = ?1 AND body = ?2";
-                Ok(bodies.iter().flat_map(|body| read_until_damage(conn, sql, &[folder, *body]).0).collect::<Vec<_>>())
+                let mut places = Vec::new();
+                for body in bodies {
+                    places.extend(read_until_damage(conn, sql, &[folder, body])?.0);
+                }
+                Ok(places)
             })
             .await?;
         recovered += live.durable(move |work| place(work.tx, folder, &places)).await?;

@@ -61,6 +61,10 @@ pub(super) async fn mend_all(live: &Arc<Live>, report: &Report) -> Result<(), Ma
             tracing::warn!(account = %live.secrets.account(), %finding, "mended");
         }
     }
+    if !report.is_clean() {
+        // Sizes and subjects may be others now, by which messages were put in order.
+        live.memory.orders.clear();
+    }
     Ok(())
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use letterlock_vault::Database;
+use letterlock_vault::{Database, VaultError};
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, ErrorCode, params_from_iter};
 
 use crate::error::MailboxError;
 use crate::live::Live;
@@ -21,14 +21,13 @@ pub(super) struct Table {
 }
 
 /// The tables that grow with the mail.
-pub(super) const TABLES: [Table; 7] = [
+pub(super) const TABLES: [Table; 6] = [
     Table { name: "bodies", key: "id", by_folder: false },
     Table { name: "headers", key: "body", by_folder: false },
     Table { name: "layouts", key: "body", by_folder: false },
     Table { name: "chunks", key: "id", by_folder: false },
     Table { name: "released", key: "body", by_folder: false },
     Table { name: "messages", key: "uid", by_folder: true },
-    Table { name: "expunged", key: "modseq", by_folder: true },
 ];
 
 /// The columns of a table, for SELECT and INSERT: the two files may have been made by different versions.
@@ -38,14 +37,36 @@ pub(super) fn columns(conn: &Connection, table: &str) -> Result<String, MailboxE
     Ok(names.join(", "))
 }
 
-/// Rows up to the first that cannot be read; whether that was the end.
+/// Whether an error says nothing of the file: it came of the system, and may be gone the next time. Rows behind it must
+/// not pass for lost.
+pub(super) fn is_of_the_system(error: &MailboxError) -> bool {
+    match error {
+        MailboxError::Full | MailboxError::Locked => true,
+        MailboxError::Storage(VaultError::Sqlite(rusqlite::Error::SqliteFailure(code, _))) => {
+            matches!(
+                code.code,
+                ErrorCode::SystemIoFailure
+                    | ErrorCode::OutOfMemory
+                    | ErrorCode::CannotOpen
+                    | ErrorCode::OperationInterrupted
+                    | ErrorCode::DatabaseBusy
+                    | ErrorCode::DatabaseLocked
+            )
+        }
+        MailboxError::Storage(VaultError::Sqlite(_)) => false,
+        MailboxError::Storage(_) => true,
+        _ => false,
+    }
+}
+
+/// Rows up to the first that is damaged; whether there was none.
 pub(super) fn read_until_damage(
     conn: &Connection,
     sql: &str,
     bound: &[i64],
-) -> (Vec<Vec<Value>>, bool) {
+) -> Result<(Vec<Vec<Value>>, bool), MailboxError> {
     let mut rows = Vec::new();
-    let mut read = || -> rusqlite::Result<()> {
+    let mut read = || -> Result<(), MailboxError> {
         let mut query = conn.prepare_cached(sql)?;
         let columns = query.column_count();
         let mut found = query.query(params_from_iter(bound))?;
@@ -54,8 +75,12 @@ pub(super) fn read_until_damage(
         }
         Ok(())
     };
-    let whole = read().is_ok();
-    (rows, whole)
+    let outcome = read();
+    match outcome {
+        Ok(()) => Ok((rows, true)),
+        Err(error) if is_of_the_system(&error) => Err(error),
+        Err(_) => Ok((rows, false)),
+    }
 }
 
 pub(super) fn insert(
@@ -89,7 +114,7 @@ pub(super) async fn copy_table(
     loop {
         let names = Arc::clone(&columns);
         let (rows, whole, last) = old
-            .read::<_, MailboxError>(move |conn| Ok(read_rows(conn, table, &names, folder, from)))
+            .read::<_, MailboxError>(move |conn| read_rows(conn, table, &names, folder, from))
             .await?;
         let count = rows.len();
         if count > 0 {
@@ -106,7 +131,7 @@ pub(super) async fn copy_table(
         if !whole {
             gaps += 1;
             let next = old
-                .read::<_, MailboxError>(move |conn| Ok(behind_damage(conn, table, folder, from)))
+                .read::<_, MailboxError>(move |conn| behind_damage(conn, table, folder, from))
                 .await?;
             match next {
                 Some(next) => from = next,
@@ -116,44 +141,56 @@ pub(super) async fn copy_table(
     }
 }
 
-/// The next rows from a key on, whether they could all be read, and the key of the last.
+/// Rows, whether they could all be read, and the key of the last.
+type Slice = (Vec<Vec<Value>>, bool, Option<i64>);
+
+/// The next rows from a key on.
 fn read_rows(
     conn: &Connection,
     table: &Table,
     columns: &str,
     folder: i64,
     from: i64,
-) -> (Vec<Vec<Value>>, bool, Option<i64>) {
+) -> Result<Slice, MailboxError> {
     let Table { name, key, by_folder } = table;
     let only = if *by_folder { "folder = ?1" } else { "?1 = ?1" };
     let sql = format!(
         "SELECT {key}, {columns} FROM {name} WHERE {only} AND {key} >= ?2 ORDER BY {key} LIMIT {ROWS}"
     );
-    let (mut rows, whole) = read_until_damage(conn, &sql, &[folder, from]);
+    let (mut rows, whole) = read_until_damage(conn, &sql, &[folder, from])?;
     let mut last = None;
     for row in &mut rows {
         if let Value::Integer(key) = row.remove(0) {
             last = Some(key);
         }
     }
-    (rows, whole, last)
+    Ok((rows, whole, last))
 }
 
 /// The least key, as far as can be told, from which on a row can be read again.
-fn behind_damage(conn: &Connection, table: &Table, folder: i64, from: i64) -> Option<i64> {
+fn behind_damage(
+    conn: &Connection,
+    table: &Table,
+    folder: i64,
+    from: i64,
+) -> Result<Option<i64>, MailboxError> {
     let Table { name, key, by_folder } = table;
     let only = if *by_folder { "folder = ?1" } else { "?1 = ?1" };
     let sql = format!("SELECT * FROM {name} WHERE {only} AND {key} >= ?2 ORDER BY {key} LIMIT 1");
-    let readable = |key: i64| read_until_damage(conn, &sql, &[folder, key]).1;
+    let readable =
+        |key: i64| Ok::<_, MailboxError>(read_until_damage(conn, &sql, &[folder, key])?.1);
     // Steps that double until something can be read, if only that there is nothing more.
     let mut step = 1i64;
-    while !readable(from.saturating_add(step)) {
-        step = step.checked_mul(2).filter(|step| *step < 1 << 60)?;
+    while !readable(from.saturating_add(step))? {
+        let Some(next) = step.checked_mul(2).filter(|step| *step < 1 << 60) else {
+            return Ok(None);
+        };
+        step = next;
     }
     let (mut bad, mut good) = (from.saturating_add(step / 2), from.saturating_add(step));
     while good - bad > 1 {
         let middle = bad + (good - bad) / 2;
-        if readable(middle) { good = middle } else { bad = middle }
+        if readable(middle)? { good = middle } else { bad = middle }
     }
-    Some(good)
+    Ok(Some(good))
 }

@@ -5,24 +5,31 @@
 //! body that no message names any more gets one in a folder of its own. What is wrong with the result is mended
 //! as by [`Mailboxes::repair`]. The damaged file is kept beside the new one.
 //!
+//! Only damage is read around. Where the system refuses (a disk that does not read, no memory, no room) nothing is put in
+//! the place of anything.
+//!
 //! What SQLite does not find any more, because a page on the way to it is damaged, is found page by page. So is
 //! everything where the first page is damaged, or one of the few that say which tables there are.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use letterlock_vault::{AccountSecrets, Database, Hooks, Spec};
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use super::recover::{recover_bodies, recover_rows};
-use super::rows::{TABLES, columns, copy_table, insert, read_until_damage};
-use super::scan::{Found, Scan};
+use super::rows::{TABLES, copy_table, is_of_the_system};
+use super::scan::Scan;
+use super::small::{Small, copy_small, put};
 use super::{Expected, Progress, Report, repair, whole};
 use crate::error::MailboxError;
 use crate::files;
+use crate::folder_row::{FolderRow, signed};
 use crate::live::{Live, make_file};
 use crate::registry::Mailboxes;
 use crate::schema::SCHEMA;
+use crate::work::{MODSEQ_RANGE, Work};
 
 /// What became of a salvage.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,10 +46,20 @@ pub struct Salvaged {
     pub left: Report,
 }
 
+/// What the new file counts as its durable points.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Points {
+    /// What the damaged one did, if that can be read: an older copy does not pass for a newer one by being damaged.
+    Kept,
+    /// More: somebody looked at the damaged file and wants what is in it.
+    Raised,
+}
+
 impl Mailboxes {
     /// Locks the account, writes its file anew from what can be read of it, and puts the new one in its place; the
     /// damaged one stays beside it, with `.damaged` at the end of its name, until somebody removes it. The account
-    /// stays locked. Messages keep their UIDs; clients get new UIDVALIDITYs where a folder's row was lost.
+    /// stays locked. Messages keep their UIDs; clients get new UIDVALIDITYs where a folder's row was lost, and are told of
+    /// every message in all folders. What was filed and may be lost counts as not filed, so that the queue files it again.
     ///
     /// # Errors
     /// What the system reports, or that nothing can be read; the old file is then where it was.
@@ -55,64 +72,129 @@ impl Mailboxes {
         if slot.is_newer(&secrets) {
             return Err(MailboxError::Locked);
         }
-        self.write_anew(&secrets, &mut progress).await
+        self.write_anew(&secrets, Points::Raised, &mut progress).await
     }
 
     /// [`Mailboxes::salvage`] of an account that is locked and stays so.
     pub(crate) async fn write_anew(
         &self,
         secrets: &AccountSecrets,
+        points: Points,
         progress: &mut (dyn FnMut(u64, u64) + Send),
     ) -> Result<Salvaged, MailboxError> {
         let path = files::mailbox_file(self.data_dir(), secrets.account(), secrets.epoch());
         files::put_back_damaged(self.pool(), path.clone()).await?;
         files::check_there(self.pool(), &path).await?;
+        files::check_place_of_damaged(self.pool(), &path).await?;
+        let draft = path.with_extension("new");
+        self.pool().remove(&draft).await?;
+        let mut old = Source::open(self, secrets, &path).await?;
+        let written = self.write_draft(&mut old, secrets, &draft, points, progress).await;
+        old.close().await;
+        match written {
+            Ok(salvaged) => {
+                files::replace_damaged(self.pool(), draft, path).await?;
+                Ok(salvaged)
+            }
+            Err(error) => {
+                // It may have the last room on the disk.
+                if let Err(error) = self.pool().remove(&draft).await {
+                    tracing::warn!(account = %secrets.account(), %error, "a file that was not finished is left");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The new file, closed and synced.
+    async fn write_draft(
+        &self,
+        old: &mut Source,
+        secrets: &AccountSecrets,
+        draft: &Path,
+        points: Points,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Salvaged, MailboxError> {
+        make_file(self.pool(), draft.to_owned(), secrets, self.options(), Timestamp::now()).await?;
+        let live = self.open_draft(secrets, draft).await?;
+        let small = copy_small(old, &live).await;
+        // The old file's key for hashes of bodies has come with it, and is read when a file is opened.
+        let closed = live.db.close().await;
+        let small = small?;
+        closed?;
+        let live = self.open_draft(secrets, draft).await?;
+        let salvaged = self.complete(old, &live, small, points, progress).await;
+        let closed = live.db.close().await;
+        let salvaged = salvaged?;
+        closed?;
+        Ok(salvaged)
+    }
+
+    async fn open_draft(
+        &self,
+        secrets: &AccountSecrets,
+        draft: &Path,
+    ) -> Result<Arc<Live>, MailboxError> {
+        let live = Live::open(self.pool(), draft.to_owned(), secrets.clone(), self.options());
+        Ok(Arc::new(live.await?))
+    }
+
+    async fn complete(
+        &self,
+        old: &mut Source,
+        live: &Arc<Live>,
+        small: Small,
+        points: Points,
+        progress: &mut (dyn FnMut(u64, u64) + Send),
+    ) -> Result<Salvaged, MailboxError> {
+        let filled = fill(old, live, small.gaps, progress).await?;
+        let salvaged = mend(live, self, filled, progress).await?;
+        match small.points {
+            Some(count) if points == Points::Kept => {
+                let keep = live.db.commit::<_, MailboxError>(move |tx| {
+                    tx.execute("UPDATE meta SET points = ?1", [count])?;
+                    Ok(())
+                });
+                keep.await?;
+            }
+            Some(_) => {}
+            None => tracing::error!(
+                account = %live.secrets.account(),
+                "the mailbox's count of durable points is lost: whether it is an older copy cannot be told"
+            ),
+        }
+        Ok(salvaged)
+    }
+}
+
+/// The damaged file, as far as it can be read.
+pub(super) struct Source {
+    pub(super) scan: Scan,
+    /// None if it does not say which tables there are.
+    pub(super) tables: Option<Database>,
+}
+
+impl Source {
+    async fn open(
+        mailboxes: &Mailboxes,
+        secrets: &AccountSecrets,
+        path: &Path,
+    ) -> Result<Self, MailboxError> {
         let spec = Spec {
-            path: path.clone(),
+            path: path.to_owned(),
             keys: secrets.file_keys(),
             schema: SCHEMA,
             cache_kib: 4_096,
             idle_close: None,
             hooks: Hooks::default(),
         };
-        let mut old = Source {
-            scan: Scan::begin(self.pool().storage(), path.clone(), secrets.file_keys()).await?,
-            tables: open_damaged(self, spec).await?,
-        };
-        let draft = path.with_extension("new");
-        self.pool().remove(&draft).await?;
-        make_file(self.pool(), draft.clone(), secrets, self.options(), Timestamp::now()).await?;
-        let open = async || {
-            let live = Live::open(self.pool(), draft.clone(), secrets.clone(), self.options());
-            Ok::<_, MailboxError>(Arc::new(live.await?))
-        };
-        let live = open().await?;
-        let gaps = copy_small(&mut old, &live).await?;
-        // The old file's key for hashes of bodies has come with it, and is read when a file is opened.
-        live.db.close().await?;
-        let live = open().await?;
-        let filled = fill(&mut old, &live, gaps, progress).await;
-        old.close().await;
-        let mended = match filled {
-            Ok(salvaged) => mend(&live, self, salvaged, progress).await,
-            Err(error) => Err(error),
-        };
-        let closed = live.db.close().await;
-        let salvaged = mended?;
-        closed?;
-        files::replace_damaged(self.pool(), draft, path).await?;
-        Ok(salvaged)
+        let storage = mailboxes.pool().storage();
+        Ok(Self {
+            scan: Scan::begin(storage, path.to_owned(), secrets.file_keys()).await?,
+            tables: open_damaged(mailboxes, spec).await?,
+        })
     }
-}
 
-/// The damaged file, as far as it can be read.
-struct Source {
-    scan: Scan,
-    /// None if it does not say which tables there are.
-    tables: Option<Database>,
-}
-
-impl Source {
     async fn close(self) {
         if let Some(old) = self.tables {
             // It was only read.
@@ -136,8 +218,13 @@ async fn open_damaged(mailboxes: &Mailboxes, spec: Spec) -> Result<Option<Databa
             Ok(conn.query_row(sql, [], |row| row.get::<_, i64>(0))?)
         })
         .await;
-    if looked.is_ok_and(|tables| tables > 0) {
-        return Ok(Some(old));
+    match looked {
+        Ok(1..) => return Ok(Some(old)),
+        Err(error) if is_of_the_system(&error) => {
+            drop(old.close().await);
+            return Err(error);
+        }
+        Ok(_) | Err(_) => {}
     }
     drop(old.close().await);
     Ok(None)
@@ -151,6 +238,10 @@ async fn mend(
 ) -> Result<Salvaged, MailboxError> {
     let (storage, expected) = (mailboxes.pool().storage(), Expected::default());
     salvaged.mended = whole::check(live, storage, &expected, progress).await?;
+    if !salvaged.mended.is_clean() {
+        // What the queue has still may be among the lost: rather twice than never.
+        live.durable(|work| Ok(work.tx.execute("DELETE FROM delivered", [])?)).await?;
+    }
     repair::mend_all(live, &salvaged.mended).await?;
     salvaged.without_flags += live.durable(|work| recover_bodies(work.tx)).await?;
     // Bodies that were adopted change figures again.
@@ -189,6 +280,7 @@ async fn fill(
         ));
     }
     progress(total - 1, total);
+    live.durable(renew).await?;
     if let Some(old) = &old.tables {
         for folder in folders {
             salvaged.without_flags += recover_rows(old, live, folder).await?;
@@ -198,10 +290,47 @@ async fn fill(
     live.durable(|work| {
         let sql = "UPDATE search_state SET frontier = 0, floor = (SELECT coalesce(max(id), 0) FROM bodies)";
         work.tx.execute(sql, [])?;
+        // What was deleted and not cleared away yet must not be taken for mail whose rows are lost. Like an upload that
+        // broke off, it goes when the file is opened.
+        work.tx.execute("UPDATE bodies SET refs = -1 WHERE refs = 0", [])?;
         Ok(())
     })
     .await?;
     Ok(salvaged)
+}
+
+/// Changes that a client saw may be lost, and notes of what was expunged: so whoever knows a folder is told of all of its
+/// messages, and no number of a change stands for another one.
+fn renew(work: &Work<'_>) -> Result<(), MailboxError> {
+    let seen: i64 = work.tx.query_row(
+        "SELECT max(coalesce((SELECT max(modseq) FROM messages), 0), \
+         coalesce((SELECT max(highest_modseq) FROM folders), 0))",
+        [],
+        |row| row.get(0),
+    )?;
+    let seen = seen.unsigned_abs();
+    // No more than a range was reserved beyond what a commit had.
+    work.raise_modseq(seen.saturating_add(MODSEQ_RANGE))?;
+    let modseq = work.modseq()?;
+    work.tx.execute(
+        "INSERT OR REPLACE INTO lost(first, last) VALUES (?1, ?2)",
+        params![signed(seen.saturating_add(1)), signed(modseq - 1)],
+    )?;
+    work.tx.execute(
+        "UPDATE folders SET highest_modseq = ?1, tombstone_floor = ?1, tombstones = 0",
+        [signed(modseq)],
+    )?;
+    // Numbers of folders that are gone are not used again, nor are their UIDVALIDITYs.
+    work.tx.execute_batch(
+        "UPDATE sqlite_sequence SET seq = seq + 1000000 WHERE name = 'folders';
+         UPDATE meta SET uid_validity_next = max(uid_validity_next, (SELECT coalesce(max(uid_validity), 0) + 1 FROM folders));",
+    )?;
+    if FolderRow::find_name(work.tx, "INBOX")?.is_none() {
+        FolderRow::insert(work.tx, "INBOX", None, work.uid_validity()?, modseq)?;
+        work.tx.execute("INSERT OR IGNORE INTO subscriptions(name) VALUES ('INBOX')", [])?;
+    }
+    work.memory.forget_uid_lists();
+    Ok(())
 }
 
 /// What the pages hold of the tables that grow with the mail, and was not copied before.
@@ -216,117 +345,7 @@ async fn copy_found(scan: &mut Scan, live: &Arc<Live>) -> Result<(), MailboxErro
     Ok(())
 }
 
-fn put(conn: &Connection, verb: &str, found: &[Found]) -> Result<(), MailboxError> {
-    found.iter().try_for_each(|row| {
-        let columns = columns(conn, row.table)?;
-        insert(conn, verb, row.table, &columns, std::slice::from_ref(&row.values))
-    })
-}
-
 fn folder_ids(conn: &Connection) -> Result<Vec<i64>, MailboxError> {
     let mut query = conn.prepare("SELECT id FROM folders")?;
     Ok(query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
-}
-
-/// The other tables, but for the word index, which is built anew.
-fn small_tables(conn: &Connection) -> Result<Vec<String>, MailboxError> {
-    let mut query = conn.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
-    let names = query.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-    let other = |name: &String| {
-        !TABLES.iter().any(|table| table.name == name)
-            && !["search_", "sqlite_", "vault_", "copying"]
-                .iter()
-                .any(|start| name.starts_with(start))
-    };
-    Ok(names.into_iter().filter(other).collect())
-}
-
-/// The tables of a few pages. Answers at how many places rows could not be read.
-async fn copy_small(old: &mut Source, live: &Arc<Live>) -> Result<u64, MailboxError> {
-    let (mut cut, mut gaps) = (Vec::new(), 0);
-    for name in live.read(|conn, _| small_tables(conn)).await? {
-        match &old.tables {
-            Some(old) if copy_small_table(old, live, name.clone()).await? => {}
-            _ => cut.push(name),
-        }
-    }
-    if !cut.is_empty() {
-        gaps = cut.len() as u64;
-        find_small(&mut old.scan, live, cut).await?;
-        if old.tables.is_none() {
-            gaps = old.scan.unreadable;
-        }
-    }
-    // Counting begins where the old file may have come to. Where its count of durable points is lost, nobody ever
-    // counted as many as there are seconds since 1970: so the file does not pass for an older one than it is.
-    let new_key = live.hash_key.clone();
-    live.durable(move |work| {
-        let lost = "UPDATE meta SET points = max(points, unixepoch()) WHERE hash_key = ?1";
-        work.tx.execute(lost, [new_key.expose()])?;
-        let next: i64 =
-            work.tx.query_row("SELECT modseq_reserved FROM meta", [], |row| row.get(0))?;
-        work.raise_modseq(next.unsigned_abs())?;
-        work.tx.execute("UPDATE folders SET uid_next = max(uid_next, uid_reserved)", [])?;
-        work.memory.forget_uid_lists();
-        Ok(())
-    })
-    .await?;
-    Ok(gaps)
-}
-
-/// All rows until the first that cannot be read; answers whether that was the end.
-async fn copy_small_table(
-    old: &Database,
-    live: &Arc<Live>,
-    name: String,
-) -> Result<bool, MailboxError> {
-    let table = name.clone();
-    let (columns, rows, whole) = old
-        .read::<_, MailboxError>(move |conn| {
-            let columns = columns(conn, &table)?;
-            let sql = format!("SELECT {columns} FROM {table}");
-            let (rows, whole) = if columns.is_empty() {
-                (Vec::new(), true)
-            } else {
-                read_until_damage(conn, &sql, &[])
-            };
-            Ok((columns, rows, whole))
-        })
-        .await?;
-    if !rows.is_empty() {
-        live.durable(move |work| {
-            // What the new file was made with gives way.
-            if whole {
-                work.tx.execute(&format!("DELETE FROM {name}"), [])?;
-            }
-            insert(work.tx, "INSERT OR REPLACE", &name, &columns, &rows)
-        })
-        .await?;
-    }
-    Ok(whole)
-}
-
-/// What the pages hold of the small tables that were cut short.
-async fn find_small(
-    scan: &mut Scan,
-    live: &Arc<Live>,
-    cut: Vec<String>,
-) -> Result<(), MailboxError> {
-    let mut all: Vec<Found> = Vec::new();
-    let wanted = Arc::new(cut);
-    scan.restart();
-    loop {
-        let wanted = Arc::clone(&wanted);
-        let some = scan.rows(move |name| wanted.iter().any(|table| table == name)).await?;
-        let Some(some) = some else { break };
-        all.extend(some);
-    }
-    live.durable(move |work| {
-        for name in wanted.iter().filter(|name| all.iter().any(|row| row.table == **name)) {
-            // Rows that SQLite could reach are among those found.
-            work.tx.execute(&format!("DELETE FROM {name}"), [])?;
-        }
-        put(work.tx, "INSERT OR REPLACE", &all)
-    })
-    .await
 }

@@ -88,8 +88,20 @@ fn look(pages: &Pages, from: u32, wanted: &dyn Fn(&str) -> bool) -> std::io::Res
             looked.unreadable += 1;
             continue;
         };
-        let mut overflow = |page| pages.read(page).ok().flatten().map(|content| content.to_vec());
-        for row in cells(&content, &mut overflow).into_iter().filter_map(recognise) {
+        let mut refused = None;
+        let mut overflow = |page| match pages.read(page) {
+            Ok(content) => content.map(|content| content.to_vec()),
+            Err(error) => {
+                refused = Some(error);
+                None
+            }
+        };
+        let rows = cells(&content, &mut overflow);
+        if let Some(error) = refused {
+            // The row is not lost: it may be read the next time.
+            return Err(error);
+        }
+        for row in rows.into_iter().filter_map(recognise) {
             if wanted(row.table) {
                 octets += row.values.iter().map(length).sum::<usize>();
                 looked.found.push(row);

@@ -32,6 +32,8 @@ async fn hold_and_release() {
     );
     let world = world.crash().await;
     assert_eq!(world.counts().await, Counts { entries: 1, held: 3, ..Counts::default() });
+    let usage = world.queue.usage(owner.account).await.unwrap();
+    assert_eq!((usage.messages, usage.octets), (1, 4), "what is held counts towards the quota");
     assert!(world.parked(owner.account).await.is_empty());
     assert!(world.queue.due(at(999), 9).await.unwrap().is_empty());
     assert!(world.queue.attempt(rows.clone(), at(1)).await.unwrap().is_empty());

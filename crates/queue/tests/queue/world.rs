@@ -58,7 +58,7 @@ impl World {
         let spec = Spec {
             path,
             keys: server.file_keys("queue"),
-            schema: &["SELECT 'as many migrations as the queue has'"; 2],
+            schema: &["SELECT 'as many migrations as the queue has'"; 3],
             cache_kib: 256,
             idle_close: None,
             hooks: Hooks::default(),

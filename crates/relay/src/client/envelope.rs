@@ -139,6 +139,9 @@ impl Dialogue<'_> {
                 round.sender = Sender::Refused;
             }
             Sender::Accepted => self.recipient(&mut round, reply),
+            // A recipient of a message that has no sender: the answers are not those to what was asked, and an empty
+            // message could reach somebody.
+            Sender::Refused if reply.is_success() => return self.out_of_turn(),
             Sender::Refused => round.answered += 1,
         }
         if round.answered < round.sent {
@@ -207,6 +210,9 @@ impl Dialogue<'_> {
         if reply.is_intermediate() {
             self.state = State::Void;
             return Action::Send(b".\r\n".to_vec());
+        }
+        if reply.is_success() {
+            return self.out_of_turn();
         }
         self.reset()
     }

@@ -135,6 +135,20 @@ fn data_that_was_taken_for_nobody_carries_nothing() {
 }
 
 #[test]
+fn an_empty_message_reaches_nobody_where_a_refused_sender_has_recipients() {
+    let job = job(&["b@y.test", "c@y.test"]);
+    for replies in ["452 4.3.1 full\r\n250 r\r\n", "550 5.7.1 no\r\n503 no\r\n250 r\r\n"] {
+        let (sent, report) = run(&job, &[ALL, replies].concat());
+        assert!(sent.ends_with("RCPT TO:<c@y.test>|DATA|QUIT|"), "no final dot: {sent}");
+        assert!(matches!(report.end, End::Trouble(_)), "the connection is not used again");
+        assert_eq!(report.findings.len(), 2, "the sender was refused all the same");
+    }
+    // An answer to DATA that is none.
+    let (sent, report) = run(&job, &[ALL, "250 s\r\n550 no\r\n550 no\r\n250 ok\r\n"].concat());
+    assert!(sent.ends_with("|DATA|QUIT|") && matches!(report.end, End::Trouble(_)), "{sent}");
+}
+
+#[test]
 fn with_pipelining_the_next_message_comes_right_behind_the_reset() {
     let mut job = job(&["b@y.test"]);
     let standing = || {

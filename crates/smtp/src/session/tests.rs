@@ -62,8 +62,8 @@ fn play(session: &mut Session, action: Action) -> String {
         Action::Prove(_) | Action::Enter => panic!("no dialogue here uses SCRAM"),
         Action::Sender(Mail { path, .. }) => {
             let refused = path.to_string().ends_with("@refused.test");
-            let action =
-                session.sender(if refused { Err(standard::spf_rejected()) } else { Ok(()) });
+            let verdict = if refused { Err(standard::sender_not_owned()) } else { Ok(()) };
+            let action = session.sender(verdict);
             play(session, action)
         }
         Action::Recipient(Rcpt { path, params, .. }) => {
@@ -163,7 +163,7 @@ fn dialogues_on_port_25() {
         "C: HELO c.test
          S: 250
          C: MAIL FROM:<sender@refused.test>
-         S: 550 5.7.23
+         S: 553 5.7.1
          C: RCPT TO:<ann@a.test>
          S: 503
          C: MAIL FROM:<a@b.test>

@@ -8,7 +8,7 @@ use letterlock_smtp_wire::data::{
     BdatReader, DataFault, DataReader, DataState, LineRule, Summary, has_bare_newline,
 };
 use letterlock_smtp_wire::line::LineReader;
-use letterlock_smtp_wire::{Reply, standard};
+use letterlock_smtp_wire::{EnhancedCode, Reply, standard};
 
 /// Largest message.
 const SIZE: u64 = 200;
@@ -174,7 +174,7 @@ impl Play {
         match summary.fault {
             Some(fault) => self.refuse(fault),
             None if summary.nul && !envelope.is_binary() => {
-                self.conclude(standard::message_refused())
+                self.conclude(Reply::new(554, EnhancedCode::new(5, 6, 0), "NUL"))
             }
             None => {
                 self.outcome.accepted.push((envelope, message));

@@ -92,7 +92,7 @@ fn a_session_has_so_many_messages() {
         &mut session,
         "C: EHLO c.test
          C: MAIL FROM:<sender@refused.test>
-         S: 550
+         S: 553
          C: MAIL FROM:<a@b.test>
          S: 250
          C: RSET
