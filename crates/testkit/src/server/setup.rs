@@ -108,12 +108,14 @@ impl Setup {
         for (index, port) in ports.iter_mut().enumerate() {
             *port = match self.smtp_port {
                 Some(fixed) if index == 0 => fixed,
-                _ => {
+                _ => loop {
                     let listener = TcpListener::bind((self.ip, 0))?;
                     let port = listener.local_addr()?.port();
                     held.push(listener);
-                    port
-                }
+                    if self.smtp_port != Some(port) {
+                        break port;
+                    }
+                },
             };
         }
         Ok(ports)
