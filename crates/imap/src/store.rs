@@ -67,6 +67,8 @@ pub(crate) async fn store(
             }
             wire.relieve().await?;
         }
+        // What was changed here is known to be known, batch by batch: a list of all messages is never in memory.
+        refresh(user, selected, Removals::Held, command.uid, wire).await?;
     }
     if !modified.is_empty() {
         return conflict(user, selected, command, &modified, wire).await;
