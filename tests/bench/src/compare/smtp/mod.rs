@@ -226,7 +226,7 @@ impl Side {
 /// Addresses of the sink.
 const DESTINATIONS: u8 = 32;
 
-/// An inbound load, the same for both servers: what is sent first, and what is measured.
+/// An inbound load, the same for both servers but for whom it is for: what is sent first, and what is measured.
 struct Inbound {
     generator: generator::Kind,
     connections: u32,
@@ -239,14 +239,14 @@ struct Inbound {
 impl Inbound {
     fn new(
         options: &Options,
-        ours: &Side,
+        side: &Side,
         signer: &Signer,
         (connections, size, messages): (u32, u32, u32),
     ) -> anyhow::Result<Self> {
         let generator = options.generator;
         let mut mail = match generator {
             generator::Kind::Own => {
-                prepare(size, 0..WARM_UP + messages, &ours.stage.accounts, Some(signer))?
+                prepare(size, 0..WARM_UP + messages, &side.stage.accounts, Some(signer))?
             }
             generator::Kind::SmtpSource => Vec::new(),
         };
@@ -295,11 +295,12 @@ async fn measure(options: &Options) -> anyhow::Result<Table> {
             let line = table.line(place);
             match *row {
                 Row::Inbound { connections, size, messages } => {
-                    let load =
-                        Inbound::new(options, &ours, &signer, (connections, size, messages))?;
-                    line.ours.push(ours.inbound(&load).await?);
+                    let load = (connections, size, messages);
+                    let mail = Inbound::new(options, &ours, &signer, load)?;
+                    line.ours.push(ours.inbound(&mail).await?);
                     if let Some(theirs) = &mut theirs {
-                        line.theirs.push(theirs.inbound(&load).await?);
+                        let mail = Inbound::new(options, theirs, &signer, load)?;
+                        line.theirs.push(theirs.inbound(&mail).await?);
                     }
                 }
                 Row::Outbound { connections, destinations, size, messages, way } => {
